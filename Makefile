@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Targets of this project. The kernel's own Makefile is in the assembled tree.
+
+PYTHON := python3 -B
+TOOL := tools/testing/kunit
+
+# Options and variables of this make are not meant for the kernel's.
+unexport MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
+export KSRC FORCE
+
+CHECKS := check-python check-model check-uml check-x86_64 check-kasan check-lint
+
+.PHONY: help tree install check $(CHECKS) clean
+
+help: ## Show this list
+	@echo 'Run every suite:  ./$(TOOL)/kunit.py run'
+	@echo
+	@echo 'Targets:'
+	@sed -n 's/^\([a-z0-9_-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
+	@echo
+	@echo 'KSRC=/path/to/linux uses that tree (6.12 or newer) as the base; without'
+	@echo 'it, the base is the Debian package linux-source-6.12. What is missing is'
+	@echo 'installed with apt where root or passwordless sudo allows.'
+
+tree: ## Assemble base and overlay; the last line is the path of the tree
+	@$(PYTHON) $(TOOL)/overlay_tree.py
+
+install: ## Copy the overlay into your own git tree: KSRC=/path [FORCE=1]
+	@$(PYTHON) $(TOOL)/overlay_install.py
+
+check: ## All tests there are; the last line is the sum
+	@$(PYTHON) $(TOOL)/check.py
+
+check-python: ## Unit tests of our Python, and mypy
+check-model: ## The model of the magazine layer, in Spin
+check-uml: ## The suites on User-Mode Linux
+check-x86_64: ## The suites on x86_64 with 4 CPUs and lock debugging, in QEMU
+check-kasan: ## The suites on User-Mode Linux with KASAN
+check-lint: ## shellcheck, checkpatch on files and commits, sparse
+
+$(CHECKS): check-%:
+	@$(PYTHON) $(TOOL)/check.py $*
+
+clean: ## Remove build/: base, trees, kernel builds
+	rm -rf build

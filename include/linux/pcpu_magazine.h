@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Per-CPU magazines of free objects over a shared depot, for any context.
+ *
+ * Best for: objects of one size that are taken and given back at high rates
+ * from task, interrupt and NMI context, where a taker cannot wait and a giver
+ * cannot fail. Not for: objects that must go back to where they came from at
+ * once, or pools so small that a batch per CPU is too much.
+ *
+ * The layer never allocates by itself, takes no lock and disables no
+ * interrupt. See Documentation/core-api/pcpu_magazine.rst for the whole story
+ * and for the argument why it is correct.
+ *
+ * The names follow J. Bonwick and J. Adams, "Magazines and Vmem: Extending the
+ * Slab Allocator to Many CPUs and Arbitrary Resources", USENIX 2001.
+ */
+#ifndef _LINUX_PCPU_MAGAZINE_H
+#define _LINUX_PCPU_MAGAZINE_H
+
+#include <linux/atomic.h>
+#include <linux/compiler.h>
+#include <linux/jump_label.h>
+#include <linux/llist.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
+#include <linux/types.h>
+
+struct pcpu_magazine;
+
+/**
+ * struct pcpu_magazine_cpu - what one CPU holds: one cache line
+ * @loaded: chain that objects are taken from and given to
+ * @nr: objects on @loaded
+ * @mark: taking is fast while @nr is above it
+ * @full: giving is fast while @nr is below it; a nested context may set it to
+ *	0, so that the next one who gives looks after @nested
+ * @nr_spare: objects on @spare
+ * @busy: a context of this CPU is between the first and the last store of a
+ *	change to the fields above and to @spare
+ * @spare: second chain, exchanged with @loaded or the depot as a whole
+ * @nested: objects given while @busy was set
+ * @deferred: objects that may not be handed out yet
+ * @mag: the shared part, NULL until pcpu_magazine_init()
+ *
+ * Everything up to @spare (but for @full) is written by the owning CPU only,
+ * with preemption disabled and @busy set. Contexts of one CPU nest strictly: whoever finds
+ * @busy clear runs to its end before the context that it interrupted goes on,
+ * so checking and setting @busy needs no atomic instruction. Whoever finds it
+ * set must not touch those fields and uses @nested and the depot instead.
+ * @nested and @deferred are lock-less lists: any context adds, takers take the
+ * whole list. @mag is constant while objects are in use.
+ *
+ * A change reads the chain only after it has set @busy. Read before, an
+ * interrupt could take the same object in between.
+ */
+struct pcpu_magazine_cpu {
+	struct llist_node *loaded;
+	unsigned int nr;
+	unsigned int mark;
+	unsigned int full;
+	u16 nr_spare;
+	u8 busy;
+	struct llist_node *spare;
+	struct llist_head nested;
+	struct llist_head deferred;
+	struct pcpu_magazine *mag;
+} __aligned(64);
+
+/**
+ * struct pcpu_magazine_ops - what the user of the layer supplies
+ * @kick: stock is short; arrange for pcpu_magazine_refill() to run soon. Any
+ *	context, also inside the critical section of the same CPU; must not
+ *	take or give objects.
+ * @overflow: the chain from @first to @last found no room in the depot; keep
+ *	it or release it later. Any context, as for @kick.
+ * @scavenge: optional; the CPU, its nested list and the depot are empty:
+ *	return a NULL-terminated chain of objects that may be used at once, or
+ *	NULL. Any context, as for @kick.
+ * @alloc_bulk: get up to @nr new objects and return how many came. Called
+ *	from pcpu_magazine_refill() only, with the flags given to that.
+ */
+struct pcpu_magazine_ops {
+	void (*kick)(struct pcpu_magazine *mag);
+	void (*overflow)(struct pcpu_magazine *mag, struct llist_node *first,
+			 struct llist_node *last);
+	struct llist_node *(*scavenge)(struct pcpu_magazine *mag);
+	unsigned int (*alloc_bulk)(struct pcpu_magazine *mag, gfp_t gfp,
+				   unsigned int nr, void **objs);
+};
+
+/**
+ * struct pcpu_magazine_marks - watermarks
+ * @low: objects per CPU below which stock is topped up
+ * @high: objects per CPU above which a batch is given away
+ * @batch: objects that move between a CPU and the depot at once
+ * @target: batches that a refill leaves in the depot
+ * @slots: batches that the depot can hold
+ */
+struct pcpu_magazine_marks {
+	unsigned int low;
+	unsigned int high;
+	unsigned int batch;
+	unsigned int target;
+	unsigned int slots;
+};
+
+/**
+ * struct pcpu_magazine - the shared part of a pool of objects
+ * @ops: callbacks of the user
+ * @cpus: per-CPU part
+ * @marks: watermarks, constant after pcpu_magazine_init()
+ * @wanted: CPUs that fell short and found the depot empty since the last refill
+ * @nr_chains: chains in the depot; an upper bound, raised before a chain
+ *	becomes visible and lowered after it is gone, so that 0 means empty
+ * @slots: the depot: each slot is 0 or one chain, see lib/pcpu_magazine.c
+ */
+struct pcpu_magazine {
+	const struct pcpu_magazine_ops *ops;
+	struct pcpu_magazine_cpu __percpu *cpus;
+	struct pcpu_magazine_marks marks;
+	atomic_t wanted;
+	atomic_t nr_chains;
+	unsigned long *slots;
+};
+
+int pcpu_magazine_init(struct pcpu_magazine *mag,
+		       struct pcpu_magazine_cpu __percpu *cpus,
+		       const struct pcpu_magazine_ops *ops,
+		       const struct pcpu_magazine_marks *marks);
+void pcpu_magazine_exit(struct pcpu_magazine *mag);
+unsigned int pcpu_magazine_prefill(struct pcpu_magazine *mag, unsigned int nr,
+				   gfp_t gfp);
+unsigned int pcpu_magazine_refill(struct pcpu_magazine *mag, gfp_t gfp);
+struct llist_node *pcpu_magazine_restock(struct pcpu_magazine *mag,
+					 struct llist_node *list);
+struct llist_node *pcpu_magazine_take_deferred(struct pcpu_magazine *mag);
+void pcpu_magazine_drain(struct pcpu_magazine *mag,
+			 void (*release)(struct pcpu_magazine *mag,
+					 struct llist_node *list));
+unsigned int pcpu_magazine_stock(struct pcpu_magazine *mag);
+
+/* Out of line parts of the functions below, not to be called otherwise. */
+struct llist_node *pcpu_magazine_get_slow(struct pcpu_magazine_cpu *c);
+struct llist_node *pcpu_magazine_get_nested(struct pcpu_magazine_cpu *c);
+void pcpu_magazine_put_slow(struct pcpu_magazine_cpu *c, struct llist_node *obj);
+void pcpu_magazine_put_nested(struct pcpu_magazine_cpu *c, struct llist_node *obj);
+
+/*
+ * Points inside critical sections where a test can run code, for example to
+ * let an interrupt in. Only a kernel with the test suites has them.
+ */
+enum pcpu_magazine_seam {
+	PCPU_MAGAZINE_SEAM_GET,		/* busy is set, nothing read yet */
+	PCPU_MAGAZINE_SEAM_GET_READ,	/* chain read, not yet written */
+	PCPU_MAGAZINE_SEAM_GET_SLOW,	/* busy, before stock is looked for */
+	PCPU_MAGAZINE_SEAM_GET_NESTED,	/* nested list taken, rest not back */
+	PCPU_MAGAZINE_SEAM_PUT,		/* busy is set, object not yet linked */
+	PCPU_MAGAZINE_SEAM_PUT_SLOW,	/* busy, before room is made */
+	PCPU_MAGAZINE_SEAM_REFILL,	/* new objects in hand, not in the depot */
+	PCPU_MAGAZINE_SEAM_GET_KICKED,	/* busy, a refill that is due is asked for */
+};
+
+#if IS_ENABLED(CONFIG_PCPU_MAGAZINE_KUNIT_TEST)
+DECLARE_STATIC_KEY_FALSE(pcpu_magazine_seam_key);
+void pcpu_magazine_seam_call(enum pcpu_magazine_seam seam);
+void pcpu_magazine_seam_set(void (*hook)(enum pcpu_magazine_seam seam));
+
+static __always_inline void pcpu_magazine_seam(enum pcpu_magazine_seam seam)
+{
+	if (static_branch_unlikely(&pcpu_magazine_seam_key))
+		pcpu_magazine_seam_call(seam);
+}
+#else
+static __always_inline void pcpu_magazine_seam(enum pcpu_magazine_seam seam)
+{
+}
+#endif
+
+/*
+ * llist_add_batch() that cannot be traced. Returns true if the list was empty.
+ */
+static __always_inline bool pcpu_magazine_list_add(struct llist_head *head,
+						   struct llist_node *first,
+						   struct llist_node *last)
+{
+	struct llist_node *old = READ_ONCE(head->first);
+
+	do {
+		last->next = old;
+	} while (!try_cmpxchg(&head->first, &old, first));
+	return !old;
+}
+
+static __always_inline bool pcpu_magazine_is_busy(const struct pcpu_magazine_cpu *c)
+{
+	/*
+	 * A plain load between compiler barriers, so that it can be an
+	 * operand: only this CPU writes busy, and it is a byte.
+	 */
+	return data_race(c->busy);
+}
+
+static __always_inline void pcpu_magazine_enter(struct pcpu_magazine_cpu *c)
+{
+	WRITE_ONCE(c->busy, 1);
+	barrier();	/* nothing of the chain is read before busy is set */
+}
+
+static __always_inline void pcpu_magazine_leave(struct pcpu_magazine_cpu *c)
+{
+	barrier();	/* the chain is whole again before busy is clear */
+	WRITE_ONCE(c->busy, 0);
+}
+
+/**
+ * pcpu_magazine_get() - take an object
+ * @cpus: per-CPU part of an initialised pool
+ *
+ * Context: Any, NMI included. Disables preemption for a few instructions. The
+ *	caller should be notrace.
+ * Return: An object, or NULL when this CPU, its nested list, the depot and
+ *	&pcpu_magazine_ops.scavenge have none. The content is what the last
+ *	user left but for the &struct llist_node at its start.
+ */
+static __always_inline struct llist_node *
+pcpu_magazine_get(struct pcpu_magazine_cpu __percpu *cpus)
+{
+	struct pcpu_magazine_cpu *c;
+	struct llist_node *obj;
+
+	preempt_disable_notrace();
+	c = raw_cpu_ptr(cpus);
+	if (unlikely(pcpu_magazine_is_busy(c))) {
+		obj = pcpu_magazine_get_nested(c);
+		goto out;
+	}
+	pcpu_magazine_enter(c);
+	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_GET);
+	if (unlikely(c->nr <= c->mark)) {
+		obj = pcpu_magazine_get_slow(c);
+		goto out;
+	}
+	obj = c->loaded;
+	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_GET_READ);
+	c->loaded = obj->next;
+	barrier();	/* one instruction that changes memory, not three */
+	c->nr--;
+	pcpu_magazine_leave(c);
+	preempt_enable_notrace();
+	/* Spares the caller of the fast path the question. */
+	if (!obj)
+		__builtin_unreachable();
+	return obj;
+out:
+	preempt_enable_notrace();
+	return obj;
+}
+
+/**
+ * pcpu_magazine_put() - give an object back, to be handed out again at once
+ * @cpus: per-CPU part of an initialised pool
+ * @obj: the object; its first word is overwritten
+ *
+ * Context: Any, NMI included. Disables preemption for a few instructions. The
+ *	caller should be notrace.
+ */
+static __always_inline void
+pcpu_magazine_put(struct pcpu_magazine_cpu __percpu *cpus, struct llist_node *obj)
+{
+	struct pcpu_magazine_cpu *c;
+
+	preempt_disable_notrace();
+	c = raw_cpu_ptr(cpus);
+	if (likely(!pcpu_magazine_is_busy(c))) {
+		pcpu_magazine_enter(c);
+		pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_PUT);
+		if (likely(c->nr < c->full)) {
+			obj->next = c->loaded;
+			c->loaded = obj;
+			c->nr++;
+			pcpu_magazine_leave(c);
+		} else {
+			pcpu_magazine_put_slow(c, obj);
+		}
+	} else {
+		pcpu_magazine_put_nested(c, obj);
+	}
+	preempt_enable_notrace();
+}
+
+/**
+ * pcpu_magazine_defer() - give an object back that may not be handed out yet
+ * @cpus: per-CPU part of an initialised pool
+ * @obj: the object; its first word is overwritten
+ *
+ * The object waits until pcpu_magazine_take_deferred() collects it. One
+ * compare-and-exchange on a line of this CPU: the list must be open to a
+ * collector on another CPU, which a plain store could not be.
+ *
+ * Context: Any, NMI included.
+ * Return: true if nothing was waiting on this CPU before.
+ */
+static __always_inline bool
+pcpu_magazine_defer(struct pcpu_magazine_cpu __percpu *cpus, struct llist_node *obj)
+{
+	return pcpu_magazine_list_add(&raw_cpu_ptr(cpus)->deferred, obj, obj);
+}
+
+#endif /* _LINUX_PCPU_MAGAZINE_H */

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Memory for BPF programs and maps: allocation and release in any context.
+ *
+ * See Documentation/bpf/memalloc.rst for the guide, kernel/bpf/memalloc.c for
+ * what each function promises.
+ */
+#ifndef _LINUX_BPF_MEM_ALLOC_H
+#define _LINUX_BPF_MEM_ALLOC_H
+
+#include <linux/types.h>
+
+struct bpf_mem_pools;
+struct obj_cgroup;
+struct pcpu_magazine_cpu;
+
+/**
+ * struct bpf_mem_alloc - an allocator, embedded by value in its user
+ * @cpus: per-CPU part: one element for a fixed-size allocator, one per size
+ *	class otherwise
+ * @pools: everything else, once per allocator
+ * @max_size: largest size in bytes that bpf_mem_alloc() serves
+ * @header: bytes that bpf_mem_alloc() adds to a size to find the class
+ *
+ * All zero means "not initialised". Nobody but the allocator looks inside.
+ */
+struct bpf_mem_alloc {
+	struct pcpu_magazine_cpu __percpu *cpus;
+	struct bpf_mem_pools *pools;
+	unsigned int max_size;
+	unsigned int header;
+};
+
+int bpf_mem_alloc_check_size(bool percpu, size_t size);
+int bpf_mem_alloc_init(struct bpf_mem_alloc *ma, int size, bool percpu);
+void bpf_mem_alloc_destroy(struct bpf_mem_alloc *ma);
+void bpf_mem_alloc_set_dtor(struct bpf_mem_alloc *ma,
+			    void (*dtor)(void *obj, void *ctx),
+			    void (*ctx_free)(void *ctx), void *ctx);
+
+/* Per-CPU areas in size classes */
+int bpf_mem_alloc_percpu_init(struct bpf_mem_alloc *ma, struct obj_cgroup *objcg);
+int bpf_mem_alloc_percpu_unit_init(struct bpf_mem_alloc *ma, int size);
+
+/* Size classes: an allocator that was made with size 0 */
+void *bpf_mem_alloc(struct bpf_mem_alloc *ma, size_t size);
+void bpf_mem_free(struct bpf_mem_alloc *ma, void *obj);
+void bpf_mem_free_rcu(struct bpf_mem_alloc *ma, void *obj);
+
+/* Fixed size: an allocator that was made with a size */
+void *bpf_mem_cache_alloc(struct bpf_mem_alloc *ma);
+void *bpf_mem_cache_alloc_flags(struct bpf_mem_alloc *ma, gfp_t flags);
+void bpf_mem_cache_free(struct bpf_mem_alloc *ma, void *obj);
+void bpf_mem_cache_free_rcu(struct bpf_mem_alloc *ma, void *obj);
+void bpf_mem_cache_raw_free(void *obj);
+
+#endif /* _LINUX_BPF_MEM_ALLOC_H */

@@ -1,0 +1,745 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * BPF memory allocator: allocation and release in any context.
+ *
+ * A BPF program may run anywhere: in NMI, with any lock held, inside the slab
+ * allocator. So it never calls that. It takes objects from magazines (see
+ * lib/pcpu_magazine.c), which irq_work refills soon after, in bulk.
+ *
+ *	            slab <----------- release: RCU Tasks Trace, RCU
+ *	             |                  ^             ^
+ *	 irq_work:   | refill           | surplus     | surplus
+ *	             v                  |             |
+ *	           depot  <-------------+-- restock --+-- reuse: RCU
+ *	            |  ^                                   ^
+ *	            v  |                                   |
+ *	         magazines (per CPU)                deferred lists (per CPU)
+ *	            |  ^                                   ^
+ *	  alloc     v  |   free               free_rcu     |
+ *	           program --------------------------------+
+ *
+ * One pool holds the objects of one size. An allocator has one pool (fixed
+ * size) or one for each size class. Only the magazines are per CPU.
+ *
+ * Locks: none on the way of alloc and free. &bpf_mem_pool.lock guards the
+ * chains that wait for grace periods; it nests inside everything, and a
+ * context that cannot know what it interrupted only tries to take it.
+ */
+#include <linux/bpf.h>
+#include <linux/btf.h>
+#include <linux/memcontrol.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include "memalloc_internal.h"
+
+/* Sizes in bytes, header included; the user's bytes of a per-CPU area. */
+const u16 bpf_mem_class_size[BPF_MEM_CLASSES] = {
+	16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096,
+};
+
+/* All classes are multiples of this. */
+#define CLASS_STEP	16
+
+/* Class of each multiple of CLASS_STEP, rounded up; filled at boot. */
+static u8 class_of_step[BPF_MEM_SIZE_MAX / CLASS_STEP] __ro_after_init;
+
+/* For 0 < @size <= BPF_MEM_SIZE_MAX */
+static __always_inline unsigned int class_of(size_t size)
+{
+	return class_of_step[(size - 1) / CLASS_STEP];
+}
+
+/**
+ * bpf_mem_class() - size class that serves a size
+ * @size: bytes, header included
+ *
+ * Context: Any.
+ * Return: Index into bpf_mem_class_size, or -1 if there is none.
+ */
+int bpf_mem_class(size_t size)
+{
+	return size && size <= BPF_MEM_SIZE_MAX ? class_of(size) : -1;
+}
+
+static int __init bpf_mem_classes_init(void)
+{
+	unsigned int step, class = 0;
+
+	for (step = 0; step < ARRAY_SIZE(class_of_step); step++) {
+		if ((step + 1) * CLASS_STEP > bpf_mem_class_size[class])
+			class++;
+		class_of_step[step] = class;
+	}
+	return 0;
+}
+early_initcall(bpf_mem_classes_init);
+
+/* Watermarks in objects per CPU for units of up to MARK_UNIT bytes. */
+#define MARK_UNIT	256
+#define MARK_LOW	32
+#define MARK_HIGH	96
+
+/* Batches that a depot can hold. */
+#define DEPOT_MIN	4U
+#define DEPOT_MAX	16U
+
+/**
+ * bpf_mem_marks() - watermarks for a pool
+ * @size: bytes of an object, header included
+ * @percpu: objects are per-CPU areas, which are costly: as few as possible
+ * @marks: filled
+ *
+ * Above MARK_UNIT bytes the marks shrink so that they cost the same memory.
+ * The depot starts with one batch and keeps one.
+ *
+ * Context: Any.
+ */
+void bpf_mem_marks(size_t size, bool percpu, struct pcpu_magazine_marks *marks)
+{
+	if (percpu) {
+		marks->low = 1;
+		marks->high = 3;
+	} else if (size <= MARK_UNIT) {
+		marks->low = MARK_LOW;
+		marks->high = MARK_HIGH;
+	} else {
+		marks->low = max(MARK_LOW * MARK_UNIT / size, 1);
+		marks->high = max(MARK_HIGH * MARK_UNIT / size, 3);
+	}
+	marks->batch = max((marks->high - marks->low) / 4 * 3, 1U);
+	marks->target = 1;
+	marks->slots = clamp(num_possible_cpus(), DEPOT_MIN, DEPOT_MAX);
+}
+
+/* Memory cgroup */
+
+static struct obj_cgroup *creator_objcg(void)
+{
+#ifdef CONFIG_MEMCG
+	if (memcg_bpf_enabled())
+		return get_obj_cgroup_from_current();
+#endif
+	return NULL;
+}
+
+static struct mem_cgroup *pools_memcg(const struct bpf_mem_pools *pools)
+{
+#ifdef CONFIG_MEMCG
+	return pools->objcg ? get_mem_cgroup_from_objcg(pools->objcg) : root_mem_cgroup;
+#else
+	return NULL;
+#endif
+}
+
+/* New objects, charged to the creator of the allocator. */
+static unsigned int charged_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
+				  unsigned int nr, void **objs)
+{
+	struct mem_cgroup *memcg = pools_memcg(pool->pools), *old;
+
+	old = set_active_memcg(memcg);
+	nr = bpf_mem_slab_alloc(pool, gfp, nr, objs);
+	set_active_memcg(old);
+	if (pool->pools->objcg)
+		mem_cgroup_put(memcg);
+	return nr;
+}
+
+/* What the magazine layer asks of a pool */
+
+/* Queue this CPU's refill, or leave it a note if it runs already. */
+static void notrace request_refill(struct bpf_mem_pool *pool)
+{
+	struct bpf_mem_refill *refill = &pool->refills[raw_smp_processor_id() %
+						       pool->nr_refills];
+	int next, old = atomic_read(&refill->state);
+
+	do {
+		if (old == BPF_MEM_REFILL_QUEUED || old == BPF_MEM_REFILL_AGAIN)
+			return;
+		next = old == BPF_MEM_REFILL_IDLE ? BPF_MEM_REFILL_QUEUED :
+						    BPF_MEM_REFILL_AGAIN;
+	} while (!atomic_try_cmpxchg(&refill->state, &old, next));
+	if (old == BPF_MEM_REFILL_IDLE)
+		irq_work_queue(&refill->work);
+}
+
+/**
+ * bpf_mem_refill_wait() - wait until no refill is queued or runs
+ * @pool: the pool; if it has users they may ask for the next one at once
+ *
+ * Context: Task context, may sleep.
+ */
+void bpf_mem_refill_wait(struct bpf_mem_pool *pool)
+{
+	struct bpf_mem_refill *refill;
+	unsigned int i;
+
+	for (i = 0; i < pool->nr_refills; i++) {
+		refill = &pool->refills[i];
+		do {
+			irq_work_sync(&refill->work);
+		} while (atomic_read_acquire(&refill->state) != BPF_MEM_REFILL_IDLE);
+	}
+}
+
+/**
+ * bpf_mem_refill_pending() - is a refill queued or running?
+ * @pool: the pool
+ *
+ * Context: Any.
+ * Return: true if so.
+ */
+bool bpf_mem_refill_pending(struct bpf_mem_pool *pool)
+{
+	unsigned int i;
+
+	for (i = 0; i < pool->nr_refills; i++) {
+		if (atomic_read(&pool->refills[i].state) != BPF_MEM_REFILL_IDLE)
+			return true;
+	}
+	return false;
+}
+
+static void notrace pool_kick(struct pcpu_magazine *mag)
+{
+	request_refill(bpf_mem_pool(mag));
+}
+
+static void notrace pool_overflow(struct pcpu_magazine *mag, struct llist_node *first,
+				  struct llist_node *last)
+{
+	struct bpf_mem_pool *pool = bpf_mem_pool(mag);
+
+	pcpu_magazine_list_add(&pool->overflow, first, last);
+	request_refill(pool);
+}
+
+static notrace struct llist_node *pool_scavenge(struct pcpu_magazine *mag)
+{
+	return bpf_mem_gp_try_take_back(bpf_mem_pool(mag));
+}
+
+static unsigned int pool_alloc_bulk(struct pcpu_magazine *mag, gfp_t gfp,
+				    unsigned int nr, void **objs)
+{
+	struct bpf_mem_pool *pool = bpf_mem_pool(mag);
+	unsigned int got = bpf_mem_gp_take_back(pool, nr, objs);
+
+	if (got < nr)
+		got += charged_alloc(pool, gfp, nr - got, objs + got);
+	return got;
+}
+
+static const struct pcpu_magazine_ops pool_ops = {
+	.kick		= pool_kick,
+	.overflow	= pool_overflow,
+	.scavenge	= pool_scavenge,
+	.alloc_bulk	= pool_alloc_bulk,
+};
+
+/*
+ * Runs in hard interrupt context soon after it was raised (in a thread on
+ * PREEMPT_RT). It touches no magazine, so it does not matter whether it
+ * interrupted somebody who changes one.
+ */
+static void pool_refill(struct irq_work *work)
+{
+	struct bpf_mem_refill *refill = container_of(work, struct bpf_mem_refill, work);
+	struct bpf_mem_pool *pool = refill->pool;
+	int old = BPF_MEM_REFILL_RUNNING;
+
+	/* Ordered before the looks below: what is asked for later leaves a note. */
+	atomic_xchg(&refill->state, BPF_MEM_REFILL_RUNNING);
+	pcpu_magazine_refill(&pool->mag, GFP_NOWAIT);
+	bpf_mem_gp_release(pool, llist_del_all(&pool->overflow));
+	bpf_mem_gp_reuse(pool);
+	if (atomic_try_cmpxchg(&refill->state, &old, BPF_MEM_REFILL_IDLE))
+		return;
+	/* Not a loop: whatever else this CPU has to do may come in between. */
+	atomic_set(&refill->state, BPF_MEM_REFILL_QUEUED);
+	irq_work_queue(work);
+}
+
+/* Creation */
+
+static void pool_free_list(struct pcpu_magazine *mag, struct llist_node *list)
+{
+	bpf_mem_slab_free(bpf_mem_pool(mag), list);
+}
+
+static void pool_drain(struct bpf_mem_pool *pool)
+{
+	pcpu_magazine_drain(&pool->mag, pool_free_list);
+	bpf_mem_gp_drain(pool);
+}
+
+static void pool_exit(struct bpf_mem_pool *pool)
+{
+	pcpu_magazine_exit(&pool->mag);
+	bpf_mem_slab_exit(&pool->slab);
+	/*
+	 * The core of irq_work may look at a work once more after the refill
+	 * has gone idle, with interrupts off.
+	 */
+	kfree_rcu_mightsleep(pool->refills);
+	pool->ready = false;
+}
+
+static int pool_init_refills(struct bpf_mem_pool *pool)
+{
+	unsigned int i;
+
+	pool->nr_refills = min(num_possible_cpus(), BPF_MEM_REFILLS);
+	pool->refills = kcalloc(pool->nr_refills, sizeof(*pool->refills), GFP_KERNEL);
+	if (!pool->refills)
+		return -ENOMEM;
+	for (i = 0; i < pool->nr_refills; i++) {
+		pool->refills[i].pool = pool;
+		init_irq_work(&pool->refills[i].work, pool_refill);
+	}
+	return 0;
+}
+
+/*
+ * Objects that a pool starts with. A fixed-size allocator belongs to a map
+ * that will use it: one batch. Of the size classes most are never used.
+ */
+static unsigned int first_stock(const struct bpf_mem_pools *pools, size_t size,
+				const struct pcpu_magazine_marks *marks)
+{
+	if (pools->nr == 1)
+		return marks->batch;
+	return !pools->percpu && size <= MARK_UNIT ? 4 : 1;
+}
+
+/*
+ * Prepare pool @i for objects of @size bytes, header included (per-CPU: bytes
+ * of the area). On failure the pool is as before.
+ */
+static int pool_init(struct bpf_mem_pools *pools, unsigned int i, size_t size)
+{
+	struct bpf_mem_pool *pool = &pools->pool[i];
+	struct pcpu_magazine_marks marks;
+	unsigned int stock;
+	int err;
+
+	pool->pools = pools;
+	pool->area_size = pools->percpu ? size : 0;
+	bpf_mem_gp_init(pool);
+	bpf_mem_marks(size, pools->percpu, &marks);
+	err = pool_init_refills(pool);
+	if (err)
+		return err;
+	err = bpf_mem_slab_init(&pool->slab, pools->percpu ?
+				struct_size_t(struct bpf_mem_obj, area, 1) : size);
+	if (err)
+		goto free_refills;
+	err = pcpu_magazine_init(&pool->mag, pools->cpus + i, &pool_ops, &marks);
+	if (err)
+		goto exit_slab;
+	stock = first_stock(pools, size, &marks);
+	if (pcpu_magazine_prefill(&pool->mag, stock, GFP_KERNEL) < stock) {
+		pool_drain(pool);
+		pool_exit(pool);
+		return -ENOMEM;
+	}
+	pool->ready = true;
+	return 0;
+
+exit_slab:
+	bpf_mem_slab_exit(&pool->slab);
+free_refills:
+	kfree(pool->refills);
+	return err;
+}
+
+static void pools_free(struct bpf_mem_pools *pools)
+{
+	unsigned int i;
+
+	for (i = 0; i < pools->nr; i++) {
+		if (!pools->pool[i].ready)
+			continue;
+		pool_drain(&pools->pool[i]);
+		pool_exit(&pools->pool[i]);
+	}
+	if (pools->ctx_free)
+		pools->ctx_free(pools->ctx);
+	free_percpu(pools->cpus);
+	obj_cgroup_put(pools->objcg);
+	kfree(pools);
+}
+
+static struct bpf_mem_pools *pools_alloc(unsigned int nr, bool percpu)
+{
+	struct bpf_mem_pools *pools = kzalloc(struct_size(pools, pool, nr), GFP_KERNEL);
+
+	if (!pools)
+		return NULL;
+	pools->nr = nr;
+	pools->percpu = percpu;
+	pools->cpus = __alloc_percpu_gfp(nr * sizeof(*pools->cpus),
+					 __alignof__(*pools->cpus), GFP_KERNEL);
+	if (!pools->cpus) {
+		kfree(pools);
+		return NULL;
+	}
+	return pools;
+}
+
+static void ma_set(struct bpf_mem_alloc *ma, struct bpf_mem_pools *pools)
+{
+	*ma = (struct bpf_mem_alloc){
+		.cpus = pools->cpus,
+		.pools = pools,
+		.header = pools->percpu ? 0 : BPF_MEM_HEADER,
+	};
+	if (pools->nr == BPF_MEM_CLASSES)
+		ma->max_size = BPF_MEM_SIZE_MAX - ma->header;
+}
+
+/**
+ * bpf_mem_alloc_init() - make an allocator
+ * @ma: all zero
+ * @size: bytes of every object, or 0 for size classes of up to 4096 bytes
+ * @percpu: objects are per-CPU areas, which need a @size
+ *
+ * The memory is charged to the memory cgroup of the caller.
+ *
+ * Context: Task context, may sleep.
+ * Return: 0; -EINVAL for a negative size or a per-CPU allocator without one;
+ *	-ENOMEM. On failure @ma is all zero.
+ */
+int bpf_mem_alloc_init(struct bpf_mem_alloc *ma, int size, bool percpu)
+{
+	struct bpf_mem_pools *pools;
+	unsigned int i;
+	int err = 0;
+
+	memset(ma, 0, sizeof(*ma));
+	if (size < 0 || (percpu && !size))
+		return -EINVAL;
+	pools = pools_alloc(size ? 1 : BPF_MEM_CLASSES, percpu);
+	if (!pools)
+		return -ENOMEM;
+	pools->objcg = creator_objcg();
+	if (size)
+		err = pool_init(pools, 0, percpu ? size : (size_t)size + BPF_MEM_HEADER);
+	else
+		for (i = 0; i < BPF_MEM_CLASSES && !err; i++)
+			err = pool_init(pools, i, bpf_mem_class_size[i]);
+	if (err) {
+		pools_free(pools);
+		return err;
+	}
+	ma_set(ma, pools);
+	return 0;
+}
+
+/**
+ * bpf_mem_alloc_percpu_init() - make an allocator of per-CPU areas in classes
+ * @ma: all zero
+ * @objcg: memory cgroup to charge; its reference is the allocator's from now
+ *	on if this succeeds; NULL for none
+ *
+ * It has nothing to give until bpf_mem_alloc_percpu_unit_init() prepared the
+ * class: an area of every class on every CPU would be far too much.
+ *
+ * Context: Task context, may sleep.
+ * Return: 0 or -ENOMEM. On failure @ma is all zero.
+ */
+int bpf_mem_alloc_percpu_init(struct bpf_mem_alloc *ma, struct obj_cgroup *objcg)
+{
+	struct bpf_mem_pools *pools = pools_alloc(BPF_MEM_CLASSES, true);
+
+	memset(ma, 0, sizeof(*ma));
+	if (!pools)
+		return -ENOMEM;
+	pools->objcg = objcg;
+	ma_set(ma, pools);
+	return 0;
+}
+
+/**
+ * bpf_mem_alloc_percpu_unit_init() - prepare the class of a size
+ * @ma: made by bpf_mem_alloc_percpu_init()
+ * @size: bytes of the area
+ *
+ * Does nothing if it is prepared.
+ *
+ * Context: Task context, may sleep. The caller lets one in at a time.
+ * Return: 0, -EINVAL for a size out of range, -ENOMEM.
+ */
+int bpf_mem_alloc_percpu_unit_init(struct bpf_mem_alloc *ma, int size)
+{
+	int class = size > 0 ? bpf_mem_class(size) : -1;
+
+	if (class < 0)
+		return -EINVAL;
+	if (ma->pools->pool[class].ready)
+		return 0;
+	return pool_init(ma->pools, class, bpf_mem_class_size[class]);
+}
+
+/**
+ * bpf_mem_alloc_set_dtor() - set what runs on objects on their way to the slab
+ * @ma: an allocator, not yet in use
+ * @dtor: called with each object and @ctx
+ * @ctx_free: called once with @ctx, after the last @dtor; may be NULL
+ * @ctx: context of both
+ *
+ * Context: Task context. The callbacks run in task and softirq context.
+ */
+void bpf_mem_alloc_set_dtor(struct bpf_mem_alloc *ma,
+			    void (*dtor)(void *obj, void *ctx),
+			    void (*ctx_free)(void *ctx), void *ctx)
+{
+	struct bpf_mem_pools *pools = ma->pools;
+	unsigned int i;
+
+	pools->ctx_free = ctx_free;
+	pools->ctx = ctx;
+	for (i = 0; i < pools->nr; i++) {
+		pools->pool[i].dtor = dtor;
+		pools->pool[i].dtor_ctx = ctx;
+	}
+}
+
+/* Teardown */
+
+static bool pools_idle(struct bpf_mem_pools *pools)
+{
+	unsigned int i;
+
+	for (i = 0; i < pools->nr; i++) {
+		if (pools->pool[i].ready && !bpf_mem_gp_idle(&pools->pool[i]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A callback that was running when the last user left may have queued another
+ * one after the barrier went past it: look again. With no user there is
+ * nothing that could make this go on.
+ */
+static void pools_free_deferred(struct work_struct *work)
+{
+	struct bpf_mem_pools *pools = container_of(work, struct bpf_mem_pools, destroy_work);
+
+	do {
+		bpf_mem_gp_wait();
+	} while (!pools_idle(pools));
+	pools_free(pools);
+}
+
+/**
+ * bpf_mem_alloc_destroy() - end an allocator
+ * @ma: an allocator that nobody uses any more; all zero is fine and left alone
+ *
+ * Objects that are cached go to the slab at once. If callbacks of RCU are
+ * under way, a worker waits for them and frees the rest. @ma is all zero
+ * afterwards.
+ *
+ * Context: Task context, may sleep for a refill in flight.
+ */
+void bpf_mem_alloc_destroy(struct bpf_mem_alloc *ma)
+{
+	struct bpf_mem_pools *pools = ma->pools;
+	unsigned int i;
+
+	memset(ma, 0, sizeof(*ma));
+	if (!pools)
+		return;
+	for (i = 0; i < pools->nr; i++) {
+		if (!pools->pool[i].ready)
+			continue;
+		bpf_mem_refill_wait(&pools->pool[i]);
+		pool_drain(&pools->pool[i]);
+	}
+	if (pools_idle(pools)) {
+		pools_free(pools);
+		return;
+	}
+	INIT_WORK(&pools->destroy_work, pools_free_deferred);
+	queue_work(system_unbound_wq, &pools->destroy_work);
+}
+
+/**
+ * bpf_mem_alloc_check_size() - is a size within reach of the size classes?
+ * @percpu: for per-CPU areas
+ * @size: bytes
+ *
+ * Context: Any.
+ * Return: 0 or -E2BIG.
+ */
+int bpf_mem_alloc_check_size(bool percpu, size_t size)
+{
+	return size > BPF_MEM_SIZE_MAX - (percpu ? 0 : BPF_MEM_HEADER) ? -E2BIG : 0;
+}
+
+/*
+ * The way of a program. All of it is notrace: see lib/pcpu_magazine.c. Callers
+ * have migration disabled, some do not; which CPU it is matters only inside
+ * the magazine layer, and that disables preemption.
+ */
+
+static __always_inline void cache_free_rcu(struct pcpu_magazine_cpu __percpu *cpus,
+					   struct llist_node *node)
+{
+	struct bpf_mem_pool *pool;
+
+	if (!pcpu_magazine_defer(cpus, node))
+		return;
+	pool = bpf_mem_pool(raw_cpu_ptr(cpus)->mag);
+	if (bpf_mem_gp_deferred(pool))
+		request_refill(pool);
+}
+
+/* The class of an object in use, or BPF_MEM_CLASSES if its header is damaged. */
+static __always_inline unsigned long obj_class(struct bpf_mem_obj *obj)
+{
+	unsigned long class = obj->class;
+
+	return WARN_ON_ONCE(class >= BPF_MEM_CLASSES) ? BPF_MEM_CLASSES : class;
+}
+
+/**
+ * bpf_mem_alloc() - allocate from size classes
+ * @ma: made with size 0, or by bpf_mem_alloc_percpu_init()
+ * @size: bytes
+ *
+ * Context: Any, NMI included.
+ * Return: An object (per-CPU: a pointer to the area's pointer), 8-byte
+ *	aligned, zero-filled if it is fresh from the slab; NULL if @size is 0
+ *	or too large, or nothing is cached.
+ */
+notrace void *bpf_mem_alloc(struct bpf_mem_alloc *ma, size_t size)
+{
+	struct llist_node *node;
+	unsigned int class;
+
+	if (unlikely(size - 1 >= ma->max_size))
+		return NULL;
+	class = class_of(size + ma->header);
+	node = pcpu_magazine_get(ma->cpus + class);
+	if (unlikely(!node))
+		return NULL;
+	bpf_mem_obj(node)->class = class;
+	return bpf_mem_user(node);
+}
+
+/**
+ * bpf_mem_free() - free an object of a size class
+ * @ma: the allocator that it came from, or another one of its kind
+ * @obj: the object or NULL
+ *
+ * It may be handed out again at once. To the slab it goes only after grace
+ * periods of RCU Tasks Trace and RCU.
+ *
+ * Context: Any, NMI included.
+ */
+notrace void bpf_mem_free(struct bpf_mem_alloc *ma, void *obj)
+{
+	unsigned long class;
+
+	if (!obj)
+		return;
+	class = obj_class(bpf_mem_obj_of(obj));
+	if (likely(class < BPF_MEM_CLASSES))
+		pcpu_magazine_put(ma->cpus + class, &bpf_mem_obj_of(obj)->node);
+}
+
+/**
+ * bpf_mem_free_rcu() - free an object of a size class that readers may see
+ * @ma: the allocator that it came from, or another one of its kind
+ * @obj: the object or NULL
+ *
+ * As bpf_mem_free(), but it is not handed out before an RCU grace period.
+ *
+ * Context: Any, NMI included.
+ */
+notrace void bpf_mem_free_rcu(struct bpf_mem_alloc *ma, void *obj)
+{
+	unsigned long class;
+
+	if (!obj)
+		return;
+	class = obj_class(bpf_mem_obj_of(obj));
+	if (likely(class < BPF_MEM_CLASSES))
+		cache_free_rcu(ma->cpus + class, &bpf_mem_obj_of(obj)->node);
+}
+
+/**
+ * bpf_mem_cache_alloc() - allocate an object of the fixed size
+ * @ma: made with a size
+ *
+ * Context: Any, NMI included.
+ * Return: As bpf_mem_alloc().
+ */
+notrace void *bpf_mem_cache_alloc(struct bpf_mem_alloc *ma)
+{
+	struct llist_node *node = pcpu_magazine_get(ma->cpus);
+
+	return likely(node) ? bpf_mem_user(node) : NULL;
+}
+
+/**
+ * bpf_mem_cache_alloc_flags() - allocate an object of the fixed size
+ * @ma: made with a size
+ * @flags: with GFP_KERNEL the slab is asked when nothing is cached
+ *
+ * Context: Any, NMI included; task context where @flags allow to sleep.
+ * Return: As bpf_mem_alloc().
+ */
+notrace void *bpf_mem_cache_alloc_flags(struct bpf_mem_alloc *ma, gfp_t flags)
+{
+	void *obj = bpf_mem_cache_alloc(ma);
+
+	if (likely(obj) || !gfpflags_allow_blocking(flags))
+		return obj;
+	if (!charged_alloc(&ma->pools->pool[0], GFP_KERNEL, 1, &obj))
+		return NULL;
+	return bpf_mem_user(obj);
+}
+
+/**
+ * bpf_mem_cache_free() - free an object of the fixed size
+ * @ma: the allocator that it came from, or another one of its kind
+ * @obj: the object or NULL
+ *
+ * Context: As bpf_mem_free().
+ */
+notrace void bpf_mem_cache_free(struct bpf_mem_alloc *ma, void *obj)
+{
+	if (obj)
+		pcpu_magazine_put(ma->cpus, &bpf_mem_obj_of(obj)->node);
+}
+
+/**
+ * bpf_mem_cache_free_rcu() - free an object of the fixed size that readers may see
+ * @ma: the allocator that it came from, or another one of its kind
+ * @obj: the object or NULL
+ *
+ * Context: As bpf_mem_free_rcu().
+ */
+notrace void bpf_mem_cache_free_rcu(struct bpf_mem_alloc *ma, void *obj)
+{
+	if (obj)
+		cache_free_rcu(ma->cpus, &bpf_mem_obj_of(obj)->node);
+}
+
+/**
+ * bpf_mem_cache_raw_free() - give an ordinary object straight to the slab
+ * @obj: the object or NULL; its allocator may be gone
+ *
+ * The caller has waited for the grace periods. No destructor is called.
+ *
+ * Context: Where kfree() is allowed.
+ */
+void bpf_mem_cache_raw_free(void *obj)
+{
+	if (obj)
+		bpf_mem_slab_free_one(&bpf_mem_obj_of(obj)->node);
+}

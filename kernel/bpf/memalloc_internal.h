@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * BPF memory allocator: what its files and its tests share.
+ *
+ *	memalloc.c	 API, size classes, watermarks, refill, teardown
+ *	memalloc_gp.c	 grace periods between a free and reuse or the slab
+ *	memalloc_slab.c	 where objects come from and go to
+ */
+#ifndef _BPF_MEMALLOC_INTERNAL_H
+#define _BPF_MEMALLOC_INTERNAL_H
+
+#include <linux/bpf_mem_alloc.h>
+#include <linux/irq_work.h>
+#include <linux/pcpu_magazine.h>
+#include <linux/rcupdate.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#define BPF_MEM_CLASSES		11
+#define BPF_MEM_SIZE_MAX	4096
+
+/* Refills that one pool can have under way. */
+#define BPF_MEM_REFILLS		8U
+
+/**
+ * struct bpf_mem_obj - what stands before the bytes that a user sees
+ * @node: link to the next free object, while the object is free
+ * @class: index of the size class, while an object of a class is in use
+ * @area: per-CPU objects only: the area; this is what the user's pointer
+ *	points at, the verifier dereferences it
+ *
+ * The user's bytes, which readers may still look at after a free, stay as
+ * they are until the object is handed out again.
+ */
+struct bpf_mem_obj {
+	union {
+		struct llist_node node;
+		unsigned long class;
+	};
+	void __percpu *area[];
+};
+
+/* Bytes before the user's; the size classes are counted with them. */
+#define BPF_MEM_HEADER		sizeof(struct bpf_mem_obj)
+
+/**
+ * struct bpf_mem_chain - objects linked by their nodes, with both ends known
+ * @first: first node or NULL
+ * @last: last node, meaningless when @first is NULL
+ * @nr: number of nodes
+ */
+struct bpf_mem_chain {
+	struct llist_node *first;
+	struct llist_node *last;
+	unsigned long nr;
+};
+
+/**
+ * enum bpf_mem_gp_state - a grace period engine
+ * @BPF_MEM_GP_IDLE: nothing under way
+ * @BPF_MEM_GP_IN_FLIGHT: somebody is about to start a grace period or waits
+ *	for the end of one
+ * @BPF_MEM_GP_AGAIN: in flight, and more came meanwhile: start another when
+ *	this one ends
+ */
+enum bpf_mem_gp_state {
+	BPF_MEM_GP_IDLE,
+	BPF_MEM_GP_IN_FLIGHT,
+	BPF_MEM_GP_AGAIN,
+};
+
+/**
+ * enum bpf_mem_refill_state - a refill of a pool
+ * @BPF_MEM_REFILL_IDLE: neither queued nor running
+ * @BPF_MEM_REFILL_QUEUED: whoever moved it here has queued it or is about to
+ * @BPF_MEM_REFILL_RUNNING: runs, and will see nothing that is new from now on
+ * @BPF_MEM_REFILL_AGAIN: runs, and queues itself once more
+ */
+enum bpf_mem_refill_state {
+	BPF_MEM_REFILL_IDLE,
+	BPF_MEM_REFILL_QUEUED,
+	BPF_MEM_REFILL_RUNNING,
+	BPF_MEM_REFILL_AGAIN,
+};
+
+/**
+ * struct bpf_mem_refill - a refill of a pool, for some of the CPUs
+ * @work: raised from any context, on the CPU that is short
+ * @state: &enum bpf_mem_refill_state; the move to idle is the last time that
+ *	the refill touches the pool
+ * @pool: the pool
+ *
+ * An irq_work that is queued on one CPU while it runs on another runs on both,
+ * and irq_work_sync() waits for only one of them. So @work is queued by whoever
+ * moves @state away from idle, and by nobody else.
+ */
+struct bpf_mem_refill {
+	struct irq_work work;
+	atomic_t state;
+	struct bpf_mem_pool *pool;
+};
+
+/**
+ * struct bpf_mem_gp - a grace period engine and the objects it waits with
+ * @state: &enum bpf_mem_gp_state; the move to idle is the last time that a
+ *	callback touches the pool
+ * @waiting: objects of the grace period in flight, under &bpf_mem_pool.lock
+ * @rcu: passed to RCU by whoever moved @state away from idle
+ */
+struct bpf_mem_gp {
+	atomic_t state;
+	struct bpf_mem_chain waiting;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct bpf_mem_slab - source of objects of one size
+ * @cache: slab cache, NULL for sizes that only kmalloc() serves
+ * @exact: @cache is an exact-fit cache of ours
+ * @size: bytes of an object
+ */
+struct bpf_mem_slab {
+	struct kmem_cache *cache;
+	struct bpf_mem_exact *exact;
+	size_t size;
+};
+
+/**
+ * struct bpf_mem_pool - objects of one size in one allocator
+ * @mag: magazines and depot
+ * @refills: one for each CPU, or for every BPF_MEM_REFILLS-th CPU
+ * @nr_refills: elements of @refills
+ * @pools: the allocator
+ * @slab: where memory comes from: the object, or for a per-CPU object its
+ *	&struct bpf_mem_obj
+ * @area_size: bytes of the per-CPU area, 0 for ordinary objects
+ * @ready: prepared and not yet taken apart; task context only
+ * @dtor: called for each object on its way to the slab
+ * @dtor_ctx: second argument of @dtor
+ * @overflow: chains that found no room in the depot; any context adds,
+ *	the refill takes all
+ * @collect: a deferred object came while @reuse was idle
+ * @lock: protects @surplus and the waiting chains; interrupts disabled. A
+ *	context that may have interrupted its holder only tries.
+ * @surplus: objects to go back to the slab that wait for @release to start;
+ *	they may be handed out again, as may those that @release waits with
+ * @reuse: RCU, between free_rcu and reuse
+ * @release: RCU Tasks Trace and RCU, between a free and the slab
+ * @nr_slab: objects that came from the slab and have not gone back
+ */
+struct bpf_mem_pool {
+	struct pcpu_magazine mag;
+	struct bpf_mem_refill *refills;
+	unsigned int nr_refills;
+	struct bpf_mem_pools *pools;
+	struct bpf_mem_slab slab;
+	size_t area_size;
+	bool ready;
+	void (*dtor)(void *obj, void *ctx);
+	void *dtor_ctx;
+
+	struct llist_head overflow;
+	atomic_t collect;
+	raw_spinlock_t lock;
+	struct bpf_mem_chain surplus;
+	struct bpf_mem_gp reuse;
+	struct bpf_mem_gp release;
+	atomic_long_t nr_slab;
+};
+
+/**
+ * struct bpf_mem_pools - an allocator, apart from its per-CPU part
+ * @cpus: as in &struct bpf_mem_alloc
+ * @objcg: memory cgroup that is charged, with a reference, or NULL
+ * @percpu: objects are per-CPU areas
+ * @ctx_free: called once with @ctx after the last destructor
+ * @ctx: see @ctx_free
+ * @destroy_work: waits for grace periods where destroy may not
+ * @nr: elements of @pool
+ * @pool: one for a fixed size, BPF_MEM_CLASSES otherwise
+ */
+struct bpf_mem_pools {
+	struct pcpu_magazine_cpu __percpu *cpus;
+	struct obj_cgroup *objcg;
+	bool percpu;
+	void (*ctx_free)(void *ctx);
+	void *ctx;
+	struct work_struct destroy_work;
+	unsigned int nr;
+	struct bpf_mem_pool pool[] __counted_by(nr);
+};
+
+static inline struct bpf_mem_obj *bpf_mem_obj(struct llist_node *node)
+{
+	return container_of(node, struct bpf_mem_obj, node);
+}
+
+static inline struct bpf_mem_obj *bpf_mem_obj_of(void *user)
+{
+	return user - BPF_MEM_HEADER;
+}
+
+static inline void *bpf_mem_user(struct llist_node *node)
+{
+	return (void *)node + BPF_MEM_HEADER;
+}
+
+static inline struct bpf_mem_pool *bpf_mem_pool(struct pcpu_magazine *mag)
+{
+	return container_of(mag, struct bpf_mem_pool, mag);
+}
+
+/* memalloc.c */
+extern const u16 bpf_mem_class_size[BPF_MEM_CLASSES];
+int bpf_mem_class(size_t size);
+void bpf_mem_refill_wait(struct bpf_mem_pool *pool);
+bool bpf_mem_refill_pending(struct bpf_mem_pool *pool);
+void bpf_mem_marks(size_t size, bool percpu, struct pcpu_magazine_marks *marks);
+
+/* memalloc_gp.c */
+void bpf_mem_gp_init(struct bpf_mem_pool *pool);
+bool bpf_mem_gp_deferred(struct bpf_mem_pool *pool);
+void bpf_mem_gp_reuse(struct bpf_mem_pool *pool);
+void bpf_mem_gp_release(struct bpf_mem_pool *pool, struct llist_node *list);
+unsigned int bpf_mem_gp_take_back(struct bpf_mem_pool *pool, unsigned int nr,
+				  void **objs);
+struct llist_node *bpf_mem_gp_try_take_back(struct bpf_mem_pool *pool);
+void bpf_mem_gp_drain(struct bpf_mem_pool *pool);
+bool bpf_mem_gp_idle(struct bpf_mem_pool *pool);
+void bpf_mem_gp_wait(void);
+
+/* memalloc_slab.c */
+int bpf_mem_slab_init(struct bpf_mem_slab *slab, size_t size);
+void bpf_mem_slab_exit(struct bpf_mem_slab *slab);
+unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
+				unsigned int nr, void **objs);
+void bpf_mem_slab_free(struct bpf_mem_pool *pool, struct llist_node *list);
+void bpf_mem_slab_free_one(struct llist_node *node);
+
+/*
+ * What tests may replace or read. A kernel without the suites has none of it.
+ *
+ * @permit: how many of the next @nr objects the slab may give
+ * @live: objects of all allocators that have not gone back to the slab
+ */
+struct bpf_mem_test {
+	unsigned int (*permit)(unsigned int nr);
+	atomic_long_t live;
+};
+
+#if IS_ENABLED(CONFIG_BPF_MEMALLOC_KUNIT_TEST)
+extern struct bpf_mem_test bpf_mem_test;
+
+static inline unsigned int bpf_mem_test_permit(unsigned int nr)
+{
+	unsigned int (*permit)(unsigned int nr) = READ_ONCE(bpf_mem_test.permit);
+
+	return permit ? permit(nr) : nr;
+}
+
+static inline void bpf_mem_test_live(long nr)
+{
+	atomic_long_add(nr, &bpf_mem_test.live);
+}
+#else
+static inline unsigned int bpf_mem_test_permit(unsigned int nr)
+{
+	return nr;
+}
+
+static inline void bpf_mem_test_live(long nr)
+{
+}
+#endif
+
+#endif /* _BPF_MEMALLOC_INTERNAL_H */

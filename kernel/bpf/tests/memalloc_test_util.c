@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What the suites of the BPF memory allocator share. */
+#include <linux/irqflags.h>
+#include <linux/moduleparam.h>
+#include <linux/preempt.h>
+#include <linux/random.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include "memalloc_test_util.h"
+
+#define FIXTURE_MA	8
+
+struct fixture {
+	long live;
+	unsigned int nr;
+	struct bpf_mem_alloc ma[FIXTURE_MA];
+};
+
+int memalloc_test_init(struct kunit *test)
+{
+	struct fixture *fix = kunit_kzalloc(test, sizeof(*fix), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, fix);
+	fix->live = test_live();
+	test->priv = fix;
+	/* Many cases look at the magazine of "this" CPU more than once. */
+	return set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id()));
+}
+
+void memalloc_test_exit(struct kunit *test)
+{
+	struct fixture *fix = test->priv;
+	bool balanced;
+
+	/* A refill that is under way on another CPU may still be in permit(). */
+	WRITE_ONCE(bpf_mem_test.permit, NULL);
+	synchronize_rcu();
+	while (fix->nr)
+		bpf_mem_alloc_destroy(&fix->ma[--fix->nr]);
+	/* A case that was cut short has not freed what it held. */
+	if (test->status == KUNIT_FAILURE)
+		return;
+	/* Workers may still wait for grace periods. */
+	balanced = test_wait_for(test_live() == fix->live);
+	KUNIT_EXPECT_TRUE_MSG(test, balanced, "%ld objects leaked", test_live() - fix->live);
+}
+
+static struct bpf_mem_alloc *managed_ma(struct kunit *test)
+{
+	struct fixture *fix = test->priv;
+
+	KUNIT_ASSERT_LT(test, fix->nr, FIXTURE_MA);
+	return &fix->ma[fix->nr++];
+}
+
+struct bpf_mem_alloc *memalloc_test_ma(struct kunit *test, int size, bool percpu)
+{
+	struct bpf_mem_alloc *ma = managed_ma(test);
+
+	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_init(ma, size, percpu), 0);
+	return ma;
+}
+
+struct bpf_mem_alloc *memalloc_test_percpu_classes(struct kunit *test)
+{
+	struct bpf_mem_alloc *ma = managed_ma(test);
+
+	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_percpu_init(ma, NULL), 0);
+	return ma;
+}
+
+void memalloc_test_settle(struct bpf_mem_pool *pool)
+{
+	bpf_mem_refill_wait(pool);
+}
+
+/* An allocation that found nothing has asked for a refill: let that run. */
+void *memalloc_test_get(struct bpf_mem_alloc *ma, size_t size)
+{
+	void *obj;
+	int try;
+
+	for (try = 0; try < 3; try++) {
+		migrate_disable();
+		obj = bpf_mem_alloc(ma, size);
+		migrate_enable();
+		if (obj || !size || size > ma->max_size)
+			return obj;
+		memalloc_test_settle(&ma->pools->pool[bpf_mem_class(size + ma->header)]);
+	}
+	return NULL;
+}
+
+/*
+ * The per-CPU allocator has few areas for those who cannot sleep, and needs a
+ * worker of its own to get more.
+ */
+#define TRIES		3
+#define PERCPU_TRIES	10000
+
+void *memalloc_test_cache_get(struct bpf_mem_alloc *ma)
+{
+	int try, tries = test_pool(ma)->area_size ? PERCPU_TRIES : TRIES;
+	void *obj;
+
+	for (try = 0; try < tries; try++) {
+		migrate_disable();
+		obj = bpf_mem_cache_alloc(ma);
+		migrate_enable();
+		if (obj)
+			return obj;
+		memalloc_test_settle(test_pool(ma));
+		if (try >= TRIES)
+			usleep_range(200, 1000);
+	}
+	return NULL;
+}
+
+unsigned int memalloc_test_fill(struct bpf_mem_alloc *ma, void **objs, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		objs[i] = memalloc_test_cache_get(ma);
+		if (!objs[i])
+			break;
+	}
+	return i;
+}
+
+unsigned int memalloc_test_burst(struct bpf_mem_alloc *ma, void **objs, unsigned int nr)
+{
+	unsigned long flags;
+	unsigned int i;
+
+	local_irq_save(flags);
+	for (i = 0; i < nr; i++) {
+		objs[i] = bpf_mem_cache_alloc(ma);
+		if (!objs[i])
+			break;
+	}
+	local_irq_restore(flags);
+	return i;
+}
+
+void memalloc_test_free_all(struct bpf_mem_alloc *ma, void **objs, unsigned int nr)
+{
+	migrate_disable();
+	while (nr--)
+		bpf_mem_cache_free(ma, objs[nr]);
+	migrate_enable();
+}
+
+static u8 signature(const void *obj, size_t i)
+{
+	unsigned long mix = (unsigned long)obj / 8 + i;
+
+	return (mix * 0x9e3779b97f4a7c15UL) >> 56;
+}
+
+void memalloc_test_sign(void *obj, size_t size)
+{
+	u8 *bytes = obj;
+	size_t i;
+
+	for (i = 0; i < size; i++)
+		bytes[i] = signature(obj, i);
+}
+
+bool memalloc_test_signed(const void *obj, size_t size)
+{
+	const u8 *bytes = obj;
+	size_t i;
+
+	for (i = 0; i < size; i++) {
+		if (bytes[i] != signature(obj, i))
+			return false;
+	}
+	return true;
+}
+
+/* In the first word of an object; fresh ones have 0 there. */
+#define OWNER_NOBODY	0x0badc0deUL
+#define OWNER_TEST	0x600dc0deUL
+
+bool memalloc_test_take(void *obj)
+{
+	return xchg((unsigned long *)obj, OWNER_TEST) != OWNER_TEST;
+}
+
+bool memalloc_test_drop(void *obj)
+{
+	return xchg((unsigned long *)obj, OWNER_NOBODY) == OWNER_TEST;
+}
+
+static u32 seed_param;
+module_param_named(seed, seed_param, uint, 0444);
+MODULE_PARM_DESC(seed, "seed of the random tests, 0: choose one");
+
+u32 memalloc_test_seed(struct kunit *test)
+{
+	u32 seed = seed_param ?: get_random_u32() | 1;
+
+	kunit_info(test, "seed %u, replay with memalloc_test_util.seed=%u\n", seed, seed);
+	return seed;
+}
+
+static struct memalloc_test_slab *watched;
+
+static unsigned int permit(unsigned int nr)
+{
+	struct memalloc_test_slab *slab = watched;
+	int call = atomic_inc_return(&slab->calls);
+	int from = atomic_read(&slab->refuse_from);
+
+	if (from && call >= from && call <= atomic_read(&slab->refuse_to))
+		return 0;
+	atomic_add(nr, &slab->objects);
+	return nr;
+}
+
+struct memalloc_test_slab *memalloc_test_watch_slab(struct kunit *test)
+{
+	struct memalloc_test_slab *slab = kunit_kzalloc(test, sizeof(*slab), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, slab);
+	watched = slab;
+	WRITE_ONCE(bpf_mem_test.permit, permit);
+	return slab;
+}

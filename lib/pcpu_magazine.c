@@ -35,7 +35,9 @@
  */
 #include <linux/export.h>
 #include <linux/gfp.h>
+#include <linux/jiffies.h>
 #include <linux/kernel.h>
+#include <linux/minmax.h>
 #include <linux/overflow.h>
 #include <linux/pcpu_magazine.h>
 #include <linux/slab.h>
@@ -51,7 +53,7 @@ static_assert(sizeof(struct pcpu_magazine_cpu) == 64);
 #define SLOT_EXACT	1UL
 
 /* Objects that one call of alloc_bulk() asks for: an array on the stack. */
-#define BULK		64
+#define BULK		64U
 
 #if IS_ENABLED(CONFIG_PCPU_MAGAZINE_KUNIT_TEST)
 DEFINE_STATIC_KEY_FALSE(pcpu_magazine_seam_key);
@@ -102,6 +104,80 @@ static notrace struct llist_node *chain_nth(struct llist_node *first, unsigned i
 	return first;
 }
 
+/* One part of the depot */
+
+static struct pcpu_magazine_depot *part_alloc(unsigned int nr, gfp_t gfp)
+{
+	struct pcpu_magazine_depot *part = kzalloc(struct_size(part, slots, nr), gfp);
+
+	if (part)
+		part->nr = nr;
+	return part;
+}
+
+static void part_append(struct pcpu_magazine_depot **head, struct pcpu_magazine_depot *part)
+{
+	/* Publishes the slots. Whoever loses the race goes on behind the winner. */
+	while (cmpxchg(head, NULL, part))
+		head = &(*head)->next;
+}
+
+static void parts_free(struct pcpu_magazine_depot *part)
+{
+	struct pcpu_magazine_depot *next;
+
+	for (; part; part = next) {
+		next = part->next;
+		kfree(part);
+	}
+}
+
+/* Every CPU starts its search elsewhere: fewer collisions, and its own chains first. */
+static unsigned int notrace part_start(struct pcpu_magazine_depot *part)
+{
+	return raw_smp_processor_id() % part->nr;
+}
+
+static unsigned int notrace part_next(struct pcpu_magazine_depot *part, unsigned int i)
+{
+	return ++i == part->nr ? 0 : i;
+}
+
+static unsigned long notrace part_get(struct pcpu_magazine_depot *part)
+{
+	unsigned int n, i = part_start(part);
+	unsigned long slot;
+
+	if (!atomic_read(&part->level))
+		return 0;
+	for (n = part->nr; n; n--, i = part_next(part, i)) {
+		if (!READ_ONCE(part->slots[i]))
+			continue;
+		slot = xchg(&part->slots[i], 0);
+		if (!slot)
+			continue;
+		atomic_dec(&part->level);
+		return slot;
+	}
+	return 0;
+}
+
+static bool notrace part_put(struct pcpu_magazine_depot *part, unsigned long slot)
+{
+	unsigned int n, i = part_start(part);
+
+	if (atomic_read(&part->level) >= part->nr)
+		return false;
+	atomic_inc(&part->level);
+	for (n = part->nr; n; n--, i = part_next(part, i)) {
+		/* cmpxchg() orders the links of the chain before its publication. */
+		if (!READ_ONCE(part->slots[i]) && !cmpxchg(&part->slots[i], 0, slot))
+			return true;
+	}
+	atomic_dec(&part->level);
+	return false;
+}
+
 /* The depot */
 
 static unsigned int notrace depot_level(struct pcpu_magazine *mag)
@@ -109,29 +185,16 @@ static unsigned int notrace depot_level(struct pcpu_magazine *mag)
 	return atomic_read(&mag->nr_chains);
 }
 
-/* Every CPU starts its search elsewhere: fewer collisions, and its own chains first. */
-static unsigned int notrace depot_start(struct pcpu_magazine *mag)
-{
-	return raw_smp_processor_id() % mag->marks.slots;
-}
-
-static unsigned int notrace depot_next(struct pcpu_magazine *mag, unsigned int i)
-{
-	return ++i == mag->marks.slots ? 0 : i;
-}
-
 static notrace struct llist_node *depot_get(struct pcpu_magazine *mag, unsigned int *nr)
 {
-	unsigned int n, i = depot_start(mag);
+	struct pcpu_magazine_depot *part;
 	struct llist_node *first;
 	unsigned long slot;
 
 	if (!depot_level(mag))
 		return NULL;
-	for (n = mag->marks.slots; n; n--, i = depot_next(mag, i)) {
-		if (!READ_ONCE(mag->slots[i]))
-			continue;
-		slot = xchg(&mag->slots[i], 0);
+	for (part = READ_ONCE(mag->depot); part; part = READ_ONCE(part->next)) {
+		slot = part_get(part);
 		if (!slot)
 			continue;
 		atomic_dec(&mag->nr_chains);
@@ -146,21 +209,109 @@ static bool notrace depot_put(struct pcpu_magazine *mag, struct llist_node *firs
 			      unsigned int nr)
 {
 	unsigned long slot = (unsigned long)first;
-	unsigned int n, i = depot_start(mag);
+	struct pcpu_magazine_depot *part;
 
-	if (depot_level(mag) >= mag->marks.slots)
-		return false;
 	if (nr == mag->marks.batch)
 		slot |= SLOT_EXACT;
 	atomic_inc(&mag->nr_chains);
-	for (n = mag->marks.slots; n; n--, i = depot_next(mag, i)) {
-		/* cmpxchg() orders the links of the chain before its publication. */
-		if (!READ_ONCE(mag->slots[i]) && !cmpxchg(&mag->slots[i], 0, slot))
+	for (part = READ_ONCE(mag->depot); part; part = READ_ONCE(part->next)) {
+		if (part_put(part, slot))
 			return true;
 	}
 	atomic_dec(&mag->nr_chains);
 	return false;
 }
+
+/* Below this a refill is asked for: not each time that one batch is gone. */
+static bool notrace depot_is_low(struct pcpu_magazine *mag)
+{
+	return depot_level(mag) < (READ_ONCE(mag->target) + 1) / 2;
+}
+
+/*
+ * Make room for @nr chains as far as memory allows. Two that do this at once
+ * may make more room than either wanted.
+ */
+static void depot_grow(struct pcpu_magazine *mag, unsigned int nr, gfp_t gfp)
+{
+	struct pcpu_magazine_depot *part;
+	unsigned int slots = READ_ONCE(mag->nr_slots);
+
+	if (slots >= nr)
+		return;
+	part = part_alloc(nr - slots, gfp | __GFP_NOWARN);
+	if (!part)
+		return;
+	part_append(&mag->depot, part);
+	WRITE_ONCE(mag->nr_slots, slots + part->nr);
+}
+
+/* The reserve: a slot, an object. What is left when all else is gone. */
+
+static notrace struct llist_node *reserve_get(struct pcpu_magazine *mag)
+{
+	struct pcpu_magazine_depot *part;
+	unsigned long slot;
+
+	for (part = READ_ONCE(mag->reserve); part; part = READ_ONCE(part->next)) {
+		slot = part_get(part);
+		if (slot)
+			return (struct llist_node *)slot;
+	}
+	return NULL;
+}
+
+static bool reserve_put(struct pcpu_magazine *mag, struct llist_node *obj)
+{
+	struct pcpu_magazine_depot *part;
+
+	obj->next = NULL;
+	for (part = READ_ONCE(mag->reserve); part; part = READ_ONCE(part->next)) {
+		if (part_put(part, (unsigned long)obj))
+			return true;
+	}
+	return false;
+}
+
+static unsigned int notrace reserve_level(struct pcpu_magazine *mag)
+{
+	struct pcpu_magazine_depot *part;
+	unsigned int level = 0;
+
+	for (part = READ_ONCE(mag->reserve); part; part = READ_ONCE(part->next))
+		level += atomic_read(&part->level);
+	return level;
+}
+
+static unsigned int reserve_size(struct pcpu_magazine *mag)
+{
+	struct pcpu_magazine_depot *part;
+	unsigned int size = 0;
+
+	for (part = READ_ONCE(mag->reserve); part; part = READ_ONCE(part->next))
+		size += part->nr;
+	return size;
+}
+
+static bool notrace reserve_is_short(struct pcpu_magazine *mag)
+{
+	return unlikely(READ_ONCE(mag->nr_reserved)) &&
+	       reserve_level(mag) < READ_ONCE(mag->nr_reserved);
+}
+
+/**
+ * pcpu_magazine_is_low() - is a refill due?
+ * @mag: the pool
+ *
+ * Context: Any.
+ * Return: true if the depot is below half of its target or the reserve is not
+ *	full.
+ */
+bool notrace pcpu_magazine_is_low(struct pcpu_magazine *mag)
+{
+	return depot_is_low(mag) || reserve_is_short(mag);
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_is_low);
 
 /* A CPU's own chains: the caller has set busy. */
 
@@ -227,10 +378,25 @@ static void notrace cpu_set_marks(struct pcpu_magazine_cpu *c, bool is_short)
 		c->full = marks->high > c->nr_spare ? marks->high - c->nr_spare : 0;
 }
 
+/* What is left when neither this CPU nor the depot has anything. */
+static notrace struct llist_node *last_resort(struct pcpu_magazine *mag)
+{
+	struct llist_node *list = NULL;
+
+	if (mag->ops->scavenge)
+		list = mag->ops->scavenge(mag);
+	if (!list)
+		list = reserve_get(mag);
+	if (!list)
+		atomic_inc(&mag->missed);
+	return list;
+}
+
 /* The loaded chain is empty: put any other stock in its place. */
 static void notrace cpu_reload(struct pcpu_magazine_cpu *c)
 {
 	struct pcpu_magazine *mag = c->mag;
+	unsigned int nr;
 
 	if (c->nr_spare) {
 		c->loaded = c->spare;
@@ -239,14 +405,19 @@ static void notrace cpu_reload(struct pcpu_magazine_cpu *c)
 		return;
 	}
 	c->loaded = llist_del_all(&c->nested);
-	if (!c->loaded) {
-		c->loaded = depot_get(mag, &c->nr);
-		if (c->loaded)
-			return;
-		if (mag->ops->scavenge)
-			c->loaded = mag->ops->scavenge(mag);
+	if (c->loaded) {
+		nr = chain_count(c->loaded);
+	} else {
+		c->loaded = depot_get(mag, &nr);
+		if (!c->loaded) {
+			c->loaded = last_resort(mag);
+			nr = chain_count(c->loaded);
+		}
 	}
-	c->nr = chain_count(c->loaded);
+	/* In this order a count of objects in use errs towards more. */
+	atomic_long_add(nr, &mag->nr_out);
+	barrier();
+	c->nr = nr;
 }
 
 /* Bring the stock to the low watermark, from the depot. False: it is empty. */
@@ -259,6 +430,7 @@ static bool notrace cpu_top_up(struct pcpu_magazine_cpu *c)
 		first = depot_get(c->mag, &nr);
 		if (!first)
 			return false;
+		atomic_long_add(nr, &c->mag->nr_out);
 		spare = c->nr_spare;
 		/* The longer chain stays whole, the shorter one is joined. */
 		if (spare < nr) {
@@ -291,6 +463,7 @@ static void notrace cpu_give_batch(struct pcpu_magazine_cpu *c)
 		nr = c->mag->marks.batch;
 		first = cpu_cut_batch(c);
 	}
+	atomic_long_sub(nr, &c->mag->nr_out);
 	hand_over(c->mag, first, nr);
 }
 
@@ -303,6 +476,7 @@ static void notrace cpu_make_room(struct pcpu_magazine_cpu *c)
 	if (unlikely(nested)) {
 		unsigned int nr = chain_count(nested);
 
+		atomic_long_add(nr, &c->mag->nr_out);
 		cpu_push_chain(c, nested, chain_nth(nested, nr), nr);
 	}
 	while (cpu_stock(c) >= marks->high)
@@ -341,7 +515,7 @@ notrace struct llist_node *pcpu_magazine_get_slow(struct pcpu_magazine_cpu *c)
 	cpu_set_marks(c, is_short);
 	if (is_short)
 		atomic_inc(&mag->wanted);
-	if (is_short || depot_level(mag) < mag->marks.target)
+	if (is_short || pcpu_magazine_is_low(mag))
 		mag->ops->kick(mag);
 	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_GET_KICKED);
 out:
@@ -385,15 +559,16 @@ notrace struct llist_node *pcpu_magazine_get_nested(struct pcpu_magazine_cpu *c)
 	list = llist_del_all(&c->nested);
 	if (!list) {
 		list = depot_get(mag, &nr);
-		if (!list && mag->ops->scavenge)
-			list = mag->ops->scavenge(mag);
-		if (!list)
+		if (!list) {
+			list = last_resort(mag);
 			atomic_inc(&mag->wanted);
-		if (!list || depot_level(mag) < mag->marks.target)
+		}
+		if (!list || pcpu_magazine_is_low(mag))
 			mag->ops->kick(mag);
 		if (!list)
 			return NULL;
 	}
+	atomic_long_inc(&mag->nr_out);
 	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_GET_NESTED);
 	if (list->next)
 		nested_put_list(c, list->next);
@@ -429,6 +604,7 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_put_slow);
  */
 void notrace pcpu_magazine_put_nested(struct pcpu_magazine_cpu *c, struct llist_node *obj)
 {
+	atomic_long_dec(&c->mag->nr_out);
 	pcpu_magazine_list_add(&c->nested, obj, obj);
 	/*
 	 * The next put looks after the list. A slow path that was interrupted
@@ -439,6 +615,14 @@ void notrace pcpu_magazine_put_nested(struct pcpu_magazine_cpu *c, struct llist_
 EXPORT_SYMBOL_GPL(pcpu_magazine_put_nested);
 
 /* Refill and restock: these run where the user decides, on any CPU. */
+
+/* A list of any length, in batches. */
+static void hand_over_list(struct pcpu_magazine *mag, struct llist_node *list)
+{
+	list = pcpu_magazine_restock(mag, list);
+	if (list)
+		mag->ops->overflow(mag, list, chain_nth(list, UINT_MAX));
+}
 
 /*
  * Get up to @nr objects from the user and link them. Stops at the first call
@@ -478,27 +662,92 @@ static unsigned int add_chain(struct pcpu_magazine *mag, unsigned int nr, gfp_t 
 }
 
 /**
- * pcpu_magazine_prefill() - put a first chain into the depot
+ * pcpu_magazine_prefill() - put first objects into the depot
  * @mag: the pool
- * @nr: objects, at most one batch
+ * @nr: objects, no more than the depot has room for
  * @gfp: flags for &pcpu_magazine_ops.alloc_bulk
+ *
+ * In two chains at least: while the first context has one in its hands, one
+ * that interrupts it finds the other.
  *
  * Context: That of &pcpu_magazine_ops.alloc_bulk with @gfp.
  * Return: Objects added.
  */
 unsigned int pcpu_magazine_prefill(struct pcpu_magazine *mag, unsigned int nr, gfp_t gfp)
 {
-	return add_chain(mag, min(nr, mag->marks.batch), gfp);
+	struct llist_node *first, *middle;
+	unsigned int got;
+
+	first = alloc_chain(mag, gfp, nr, &got);
+	if (got > 1 && got <= mag->marks.batch) {
+		middle = chain_nth(first, got / 2);
+		hand_over(mag, middle->next, got - got / 2);
+		middle->next = NULL;
+		hand_over(mag, first, got / 2);
+	} else {
+		hand_over_list(mag, first);
+	}
+	return got;
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_prefill);
+
+/*
+ * Let the target follow demand. Who got nothing is proof of it: next time as
+ * many are there. A refill on the heels of another doubles the target, up to a
+ * bound that costs little.
+ */
+static void follow_demand(struct pcpu_magazine *mag, unsigned int missed)
+{
+	const struct pcpu_magazine_marks *marks = &mag->marks;
+	unsigned int target = READ_ONCE(mag->target), next = target;
+	unsigned long now = jiffies;
+
+	if (missed || now - READ_ONCE(mag->refilled) <= 1)
+		next = max(target, min(2 * target, marks->busy_target));
+	if (missed) {
+		next = max(next, target + DIV_ROUND_UP(missed, marks->batch));
+		next = max(target, min(next, marks->limit));
+	}
+	WRITE_ONCE(mag->refilled, now);
+	if (next != target)
+		WRITE_ONCE(mag->target, next);
+}
+
+/* Fill the reserve, from the depot if need be. False: there is not enough. */
+static bool fill_reserve(struct pcpu_magazine *mag, gfp_t gfp)
+{
+	unsigned int nr, got, level = reserve_level(mag);
+	unsigned int want = READ_ONCE(mag->nr_reserved);
+	struct llist_node *list, *next;
+
+	while (level < want) {
+		list = depot_get(mag, &nr);
+		if (!list)
+			list = alloc_chain(mag, gfp, min(want - level, BULK), &got);
+		if (!list)
+			return false;
+		for (; list && level < want; list = next, level++) {
+			next = list->next;
+			if (!reserve_put(mag, list)) {
+				/* Somebody else has filled it. */
+				list->next = next;
+				want = level;
+				break;
+			}
+		}
+		hand_over_list(mag, list);
+	}
+	return true;
+}
 
 /**
  * pcpu_magazine_refill() - bring the depot to its target
  * @mag: the pool
  * @gfp: flags for &pcpu_magazine_ops.alloc_bulk
  *
- * The target, and one batch for each CPU that found the depot empty since the
- * last refill. Stops early when no more objects are to be had.
+ * The reserve first. Then the target, and one batch for each CPU that found
+ * the depot empty since the last refill. Stops early when no more objects are
+ * to be had.
  *
  * Context: That of &pcpu_magazine_ops.alloc_bulk with @gfp; may run on several
  *	CPUs at a time.
@@ -506,19 +755,197 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_prefill);
  */
 unsigned int pcpu_magazine_refill(struct pcpu_magazine *mag, gfp_t gfp)
 {
-	const struct pcpu_magazine_marks *marks = &mag->marks;
 	unsigned int goal, got, total = 0;
 
-	goal = min(marks->target + atomic_xchg(&mag->wanted, 0), marks->slots);
+	follow_demand(mag, atomic_xchg(&mag->missed, 0));
+	goal = READ_ONCE(mag->target) + atomic_xchg(&mag->wanted, 0);
+	depot_grow(mag, READ_ONCE(mag->target), gfp);
+	goal = min(goal, READ_ONCE(mag->nr_slots));
+	if (reserve_is_short(mag) && !fill_reserve(mag, gfp))
+		return 0;
 	while (depot_level(mag) < goal) {
-		got = add_chain(mag, marks->batch, gfp);
+		got = add_chain(mag, mag->marks.batch, gfp);
 		total += got;
-		if (got < marks->batch)
+		if (got < mag->marks.batch)
 			break;
 	}
 	return total;
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_refill);
+
+/**
+ * pcpu_magazine_prepare() - see to it that this CPU can take an object
+ * @mag: the pool
+ * @gfp: flags for &pcpu_magazine_ops.alloc_bulk
+ *
+ * For callers that may sleep now and not later: if the next object is one that
+ * would ask for a refill, this is that refill.
+ *
+ * Context: That of &pcpu_magazine_ops.alloc_bulk with @gfp. If the caller
+ *	migrates afterwards it finds what is in the depot.
+ */
+void pcpu_magazine_prepare(struct pcpu_magazine *mag, gfp_t gfp)
+{
+	struct pcpu_magazine_cpu *c = raw_cpu_ptr(mag->cpus);
+
+	/* A hint: the CPU may change them now, or be another one. */
+	if (data_race(c->nr) > data_race(c->mark) ||
+	    depot_level(mag) > (READ_ONCE(mag->target) + 1) / 2)
+		return;
+	/* One batch more than the target, which the next object will take. */
+	atomic_inc(&mag->wanted);
+	pcpu_magazine_refill(mag, gfp);
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_prepare);
+
+/**
+ * pcpu_magazine_reserve() - hold back objects for when there is nothing else
+ * @mag: the pool
+ * @nr: objects; replaces what was asked for before
+ * @gfp: flags for &pcpu_magazine_ops.alloc_bulk and for memory of the layer
+ *
+ * From its return on, @nr calls of pcpu_magazine_get() succeed on any CPUs and
+ * in any context, and again after a refill had its turn. What a lower @nr
+ * sets free goes to the depot, or to &pcpu_magazine_ops.overflow.
+ *
+ * Context: Task context. The caller lets one in at a time.
+ * Return: 0, or -ENOMEM and everything is as before.
+ */
+int pcpu_magazine_reserve(struct pcpu_magazine *mag, unsigned int nr, gfp_t gfp)
+{
+	unsigned int old = mag->nr_reserved, size = reserve_size(mag);
+	struct pcpu_magazine_depot *part;
+	struct llist_node *obj;
+	bool filled;
+
+	if (nr > size) {
+		part = part_alloc(nr - size, gfp);
+		if (!part)
+			return -ENOMEM;
+		part_append(&mag->reserve, part);
+	}
+	WRITE_ONCE(mag->nr_reserved, nr);
+	filled = fill_reserve(mag, gfp);
+	if (!filled)
+		WRITE_ONCE(mag->nr_reserved, old);
+	while (reserve_level(mag) > mag->nr_reserved) {
+		obj = reserve_get(mag);
+		if (!obj)
+			break;
+		hand_over(mag, obj, 1);
+	}
+	return filled ? 0 : -ENOMEM;
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_reserve);
+
+/**
+ * pcpu_magazine_relax() - let the target fall when demand has gone
+ * @mag: the pool
+ *
+ * To be called now and then; halves the target when no refill came since more
+ * than a second.
+ *
+ * Context: Any.
+ * Return: true if the target is still above its lowest.
+ */
+bool pcpu_magazine_relax(struct pcpu_magazine *mag)
+{
+	unsigned int target = READ_ONCE(mag->target), least = mag->marks.target;
+
+	if (target > least && time_after(jiffies, READ_ONCE(mag->refilled) + HZ)) {
+		target = max(target / 2, least);
+		WRITE_ONCE(mag->target, target);
+	}
+	return target > least;
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_relax);
+
+/**
+ * pcpu_magazine_trim() - take chains out of the depot
+ * @mag: the pool
+ * @keep: chains to leave there
+ *
+ * Context: Any.
+ * Return: NULL-terminated chain, or NULL.
+ */
+struct llist_node *pcpu_magazine_trim(struct pcpu_magazine *mag, unsigned int keep)
+{
+	struct llist_node *all = NULL, *list;
+	unsigned int nr;
+
+	while (depot_level(mag) > keep) {
+		list = depot_get(mag, &nr);
+		if (!list)
+			break;
+		chain_nth(list, nr)->next = all;
+		all = list;
+	}
+	return all;
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_trim);
+
+/* Give all stock of a CPU to the depot: by that CPU, or when it is dead. */
+static void cpu_flush(struct pcpu_magazine_cpu *c)
+{
+	atomic_long_sub(cpu_stock(c), &c->mag->nr_out);
+	hand_over_list(c->mag, llist_del_all(&c->nested));
+	hand_over_list(c->mag, c->spare);
+	hand_over_list(c->mag, c->loaded);
+	cpu_set_spare(c, NULL, 0);
+	c->loaded = NULL;
+	c->nr = 0;
+	cpu_set_marks(c, false);
+}
+
+/**
+ * pcpu_magazine_flush() - move this CPU's stock to the depot
+ * @mag: the pool
+ *
+ * Does nothing if it interrupted somebody who is changing it.
+ *
+ * Context: Any, preemption disabled.
+ */
+void pcpu_magazine_flush(struct pcpu_magazine *mag)
+{
+	struct pcpu_magazine_cpu *c = raw_cpu_ptr(mag->cpus);
+
+	if (pcpu_magazine_is_busy(c))
+		return;
+	pcpu_magazine_enter(c);
+	cpu_flush(c);
+	pcpu_magazine_leave(c);
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_flush);
+
+/**
+ * pcpu_magazine_has_stock() - is there anything that a CPU could flush?
+ * @mag: the pool
+ * @cpu: the CPU
+ *
+ * Context: Any.
+ * Return: true if so; the CPU may change it at this moment.
+ */
+bool pcpu_magazine_has_stock(struct pcpu_magazine *mag, unsigned int cpu)
+{
+	struct pcpu_magazine_cpu *c = per_cpu_ptr(mag->cpus, cpu);
+
+	/* A hint, see above. */
+	return data_race(c->nr) || data_race(c->nr_spare) || !llist_empty(&c->nested);
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_has_stock);
+
+/**
+ * pcpu_magazine_flush_dead() - move the stock of a dead CPU to the depot
+ * @mag: the pool
+ * @cpu: the CPU; it was taken offline and stays so during the call
+ *
+ * Context: Task context.
+ */
+void pcpu_magazine_flush_dead(struct pcpu_magazine *mag, unsigned int cpu)
+{
+	cpu_flush(per_cpu_ptr(mag->cpus, cpu));
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_flush_dead);
 
 /**
  * pcpu_magazine_restock() - put objects into the depot as far as there is room
@@ -558,8 +985,9 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_restock);
  */
 struct llist_node *pcpu_magazine_take_deferred(struct pcpu_magazine *mag)
 {
-	struct llist_node *all = NULL, *list;
+	struct llist_node *all = NULL, *list, *last;
 	struct pcpu_magazine_cpu *c;
+	long nr;
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
@@ -569,8 +997,11 @@ struct llist_node *pcpu_magazine_take_deferred(struct pcpu_magazine *mag)
 		list = llist_del_all(&c->deferred);
 		if (!list)
 			continue;
-		if (all)
-			chain_nth(list, UINT_MAX)->next = all;
+		last = list;
+		for (nr = 1; last->next; nr++)
+			last = last->next;
+		atomic_long_sub(nr, &mag->nr_out);
+		last->next = all;
 		all = list;
 	}
 	return all;
@@ -596,6 +1027,7 @@ void pcpu_magazine_drain(struct pcpu_magazine *mag,
 
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(mag->cpus, cpu);
+		atomic_long_sub(cpu_stock(c), &mag->nr_out);
 		release(mag, c->loaded);
 		release(mag, c->spare);
 		c->loaded = NULL;
@@ -603,9 +1035,11 @@ void pcpu_magazine_drain(struct pcpu_magazine *mag,
 		cpu_set_spare(c, NULL, 0);
 		cpu_set_marks(c, false);
 		release(mag, llist_del_all(&c->nested));
-		release(mag, llist_del_all(&c->deferred));
 	}
+	release(mag, pcpu_magazine_take_deferred(mag));
 	while ((list = depot_get(mag, &nr)))
+		release(mag, list);
+	while ((list = reserve_get(mag)))
 		release(mag, list);
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_drain);
@@ -615,7 +1049,7 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_drain);
  * @mag: the pool
  *
  * Exact while nobody uses the pool, an estimate otherwise. Nested and deferred
- * lists do not count, a chain in the depot counts as one batch.
+ * lists and the reserve do not count, a chain in the depot counts as one batch.
  *
  * Context: Any.
  * Return: Number of objects.
@@ -634,6 +1068,35 @@ unsigned int pcpu_magazine_stock(struct pcpu_magazine *mag)
 	return nr;
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_stock);
+
+/**
+ * pcpu_magazine_used() - objects in use
+ * @mag: the pool
+ *
+ * Everything that was taken and not given back; deferred objects count as in
+ * use until they are collected. Exact while nobody uses the pool. While a CPU
+ * exchanges a chain, its objects may count as in use.
+ *
+ * Context: Any.
+ * Return: Number of objects; of little use if objects come from one pool and
+ *	are given to another.
+ */
+long notrace pcpu_magazine_used(struct pcpu_magazine *mag)
+{
+	struct pcpu_magazine_cpu *c;
+	long cached = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		c = per_cpu_ptr(mag->cpus, cpu);
+		/* What their CPU does at this moment may count or not. */
+		cached += data_race(c->nr) + data_race(c->nr_spare);
+	}
+	/* A chain that comes meanwhile counts as in use, not as stock twice. */
+	smp_rmb();
+	return atomic_long_read(&mag->nr_out) - cached;
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_used);
 
 /**
  * pcpu_magazine_init() - make a pool, empty at first
@@ -659,14 +1122,17 @@ int pcpu_magazine_init(struct pcpu_magazine *mag,
 	    !marks->target || marks->target > marks->slots)
 		return -EINVAL;
 
-	mag->slots = kcalloc(marks->slots, sizeof(*mag->slots), GFP_KERNEL);
-	if (!mag->slots)
+	*mag = (struct pcpu_magazine){
+		.ops = ops,
+		.cpus = cpus,
+		.marks = *marks,
+		.target = marks->target,
+		.refilled = jiffies - 2,
+		.nr_slots = marks->slots,
+		.depot = part_alloc(marks->slots, GFP_KERNEL),
+	};
+	if (!mag->depot)
 		return -ENOMEM;
-	mag->ops = ops;
-	mag->cpus = cpus;
-	mag->marks = *marks;
-	atomic_set(&mag->wanted, 0);
-	atomic_set(&mag->nr_chains, 0);
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(cpus, cpu);
 		c->mag = mag;
@@ -689,7 +1155,9 @@ void pcpu_magazine_exit(struct pcpu_magazine *mag)
 	WARN_ON_ONCE(depot_level(mag));
 	for_each_possible_cpu(cpu)
 		per_cpu_ptr(mag->cpus, cpu)->mag = NULL;
-	kfree(mag->slots);
-	mag->slots = NULL;
+	parts_free(mag->depot);
+	parts_free(mag->reserve);
+	mag->depot = NULL;
+	mag->reserve = NULL;
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_exit);

@@ -93,8 +93,12 @@ struct pcpu_magazine_ops {
  * @low: objects per CPU below which stock is topped up
  * @high: objects per CPU above which a batch is given away
  * @batch: objects that move between a CPU and the depot at once
- * @target: batches that a refill leaves in the depot
- * @slots: batches that the depot can hold
+ * @target: batches that a refill leaves in the depot when demand is low
+ * @slots: batches that the depot can hold at first
+ * @busy_target: @target when one refill follows upon another
+ * @limit: @target when allocations have failed
+ *
+ * 0 for @busy_target or @limit means that the depot does not follow demand.
  */
 struct pcpu_magazine_marks {
 	unsigned int low;
@@ -102,6 +106,23 @@ struct pcpu_magazine_marks {
 	unsigned int batch;
 	unsigned int target;
 	unsigned int slots;
+	unsigned int busy_target;
+	unsigned int limit;
+};
+
+/**
+ * struct pcpu_magazine_depot - a part of the depot, or of the reserve
+ * @next: the next part; parts are added at the end and stay to the end
+ * @nr: number of slots
+ * @level: slots in use; an upper bound, raised before a chain becomes visible
+ *	and lowered after it is gone, so that 0 means empty
+ * @slots: each is 0 or one chain, see lib/pcpu_magazine.c
+ */
+struct pcpu_magazine_depot {
+	struct pcpu_magazine_depot *next;
+	unsigned int nr;
+	atomic_t level;
+	unsigned long slots[] __counted_by(nr);
 };
 
 /**
@@ -109,18 +130,36 @@ struct pcpu_magazine_marks {
  * @ops: callbacks of the user
  * @cpus: per-CPU part
  * @marks: watermarks, constant after pcpu_magazine_init()
+ * @target: batches that a refill leaves in the depot now; written by refills
+ *	and pcpu_magazine_relax(), a lost update is made good by the next
+ * @refilled: jiffies of the last refill
  * @wanted: CPUs that fell short and found the depot empty since the last refill
- * @nr_chains: chains in the depot; an upper bound, raised before a chain
- *	becomes visible and lowered after it is gone, so that 0 means empty
- * @slots: the depot: each slot is 0 or one chain, see lib/pcpu_magazine.c
+ * @missed: calls that got nothing since the last refill
+ * @nr_chains: chains in the depot; an upper bound as &pcpu_magazine_depot.level
+ * @nr_slots: chains that the depot can hold
+ * @nr_out: objects in use, and those on the loaded and spare chains of CPUs
+ * @depot: its first part
+ * @reserve: first part of the reserve, whose slots hold one object each;
+ *	taken from when there is nothing else, and filled before all else
+ * @nr_reserved: objects that the reserve is to hold
+ *
+ * A CPU's own stock is known to that CPU, so @nr_out changes only when a chain
+ * comes or goes, and yet the number of objects in use can be had at any time.
  */
 struct pcpu_magazine {
 	const struct pcpu_magazine_ops *ops;
 	struct pcpu_magazine_cpu __percpu *cpus;
 	struct pcpu_magazine_marks marks;
+	unsigned int target;
+	unsigned long refilled;
 	atomic_t wanted;
+	atomic_t missed;
 	atomic_t nr_chains;
-	unsigned long *slots;
+	unsigned int nr_slots;
+	atomic_long_t nr_out;
+	struct pcpu_magazine_depot *depot;
+	struct pcpu_magazine_depot *reserve;
+	unsigned int nr_reserved;
 };
 
 int pcpu_magazine_init(struct pcpu_magazine *mag,
@@ -131,6 +170,14 @@ void pcpu_magazine_exit(struct pcpu_magazine *mag);
 unsigned int pcpu_magazine_prefill(struct pcpu_magazine *mag, unsigned int nr,
 				   gfp_t gfp);
 unsigned int pcpu_magazine_refill(struct pcpu_magazine *mag, gfp_t gfp);
+bool pcpu_magazine_is_low(struct pcpu_magazine *mag);
+void pcpu_magazine_prepare(struct pcpu_magazine *mag, gfp_t gfp);
+int pcpu_magazine_reserve(struct pcpu_magazine *mag, unsigned int nr, gfp_t gfp);
+bool pcpu_magazine_relax(struct pcpu_magazine *mag);
+struct llist_node *pcpu_magazine_trim(struct pcpu_magazine *mag, unsigned int keep);
+void pcpu_magazine_flush(struct pcpu_magazine *mag);
+bool pcpu_magazine_has_stock(struct pcpu_magazine *mag, unsigned int cpu);
+void pcpu_magazine_flush_dead(struct pcpu_magazine *mag, unsigned int cpu);
 struct llist_node *pcpu_magazine_restock(struct pcpu_magazine *mag,
 					 struct llist_node *list);
 struct llist_node *pcpu_magazine_take_deferred(struct pcpu_magazine *mag);
@@ -138,6 +185,19 @@ void pcpu_magazine_drain(struct pcpu_magazine *mag,
 			 void (*release)(struct pcpu_magazine *mag,
 					 struct llist_node *list));
 unsigned int pcpu_magazine_stock(struct pcpu_magazine *mag);
+long pcpu_magazine_used(struct pcpu_magazine *mag);
+
+/**
+ * pcpu_magazine_adopt() - count objects in use that did not come from the pool
+ * @mag: the pool
+ * @nr: objects
+ *
+ * Context: Any.
+ */
+static inline void pcpu_magazine_adopt(struct pcpu_magazine *mag, long nr)
+{
+	atomic_long_add(nr, &mag->nr_out);
+}
 
 /* Out of line parts of the functions below, not to be called otherwise. */
 struct llist_node *pcpu_magazine_get_slow(struct pcpu_magazine_cpu *c);

@@ -374,7 +374,7 @@ static void pool_destroy(void *data)
 {
 	struct pool *p = data;
 
-	if (p->mag.slots) {
+	if (p->mag.depot) {
 		atomic_set(&p->mag.nr_chains, 0);
 		pcpu_magazine_exit(&p->mag);
 	}
@@ -495,6 +495,7 @@ static unsigned int chain_length(struct pool *p, struct llist_node *first, enum 
 static void settled(struct kunit *test, struct pool *p, const char *when, const char *what)
 {
 	unsigned int free = 0, deferred = 0, chains = 0, i, nr;
+	struct pcpu_magazine_depot *part;
 	struct pcpu_magazine_cpu *c;
 	unsigned long slot;
 	int cpu;
@@ -511,7 +512,7 @@ static void settled(struct kunit *test, struct pool *p, const char *when, const 
 		KUNIT_ASSERT_EQ_MSG(test, c->busy, 0, "%s %s", when, what);
 	}
 	for (i = 0; i < p->mag.marks.slots; i++) {
-		slot = p->mag.slots[i];
+		slot = p->mag.depot->slots[i];
 		if (!slot)
 			continue;
 		chains++;
@@ -525,12 +526,19 @@ static void settled(struct kunit *test, struct pool *p, const char *when, const 
 					    when, what);
 		free += nr;
 	}
+	for (part = p->mag.reserve; part; part = part->next) {
+		for (i = 0; i < part->nr; i++)
+			free += chain_length(p, (struct llist_node *)part->slots[i], PLACE_POOL);
+	}
 	KUNIT_ASSERT_EQ_MSG(test, atomic_read(&p->faults), 0,
 			    "%s %s: object %u was %s on its way to: %s", when, what,
 			    p->first_fault.id, place_names[p->first_fault.place],
 			    p->first_fault.what);
 	KUNIT_ASSERT_EQ_MSG(test, chains, level(p), "%s %s", when, what);
 	KUNIT_ASSERT_EQ_MSG(test, free, count(p, PLACE_POOL), "lost or doubled, %s %s", when, what);
+	KUNIT_ASSERT_EQ_MSG(test, pcpu_magazine_used(&p->mag),
+			    count(p, PLACE_OUT) + count(p, PLACE_DEFERRED),
+			    "objects in use, %s %s", when, what);
 	KUNIT_ASSERT_EQ_MSG(test, deferred, count(p, PLACE_DEFERRED), "%s %s", when, what);
 	KUNIT_ASSERT_EQ_MSG(test, atomic_read(&p->idle_kicks), 0,
 			    "the refill was asked for too late, %s %s", when, what);
@@ -759,7 +767,7 @@ static void test_init_refuses_bad_marks(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(bad_marks); i++) {
 		KUNIT_EXPECT_EQ_MSG(test, pcpu_magazine_init(&p->mag, p->cpus, &plain_ops,
 							     &bad_marks[i]), -EINVAL, "row %u", i);
-		KUNIT_ASSERT_NULL(test, p->mag.slots);
+		KUNIT_ASSERT_NULL(test, p->mag.depot);
 	}
 }
 
@@ -787,7 +795,7 @@ static void test_get_after_exit(struct kunit *test)
 	forget_calls(p);
 	KUNIT_EXPECT_FALSE(test, take_out(p));
 	KUNIT_EXPECT_EQ(test, atomic_read(&p->kicks), 0);
-	KUNIT_EXPECT_NULL(test, p->mag.slots);
+	KUNIT_EXPECT_NULL(test, p->mag.depot);
 }
 
 /* Taking and giving */
@@ -861,7 +869,8 @@ static void test_below_low_tops_up_and_asks_once(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, level(p), marks->target);
 	}
 	KUNIT_ASSERT_TRUE(test, take_out(p));
-	KUNIT_EXPECT_EQ(test, atomic_read(&p->kicks), 1);
+	/* Asked for is more when less than half of the target is left. */
+	KUNIT_EXPECT_EQ(test, atomic_read(&p->kicks), marks->target - 1 < (marks->target + 1) / 2);
 	KUNIT_EXPECT_EQ(test, level(p), marks->target - 1);
 	KUNIT_EXPECT_EQ(test, cpu_stock(p), marks->low - 1 + marks->batch);
 	KUNIT_EXPECT_EQ(test, refill(p), marks->batch);
@@ -1061,23 +1070,23 @@ static void test_refill_gets_short_counts(struct kunit *test)
 	}
 }
 
-static void test_prefill_counts_part_of_batch(struct kunit *test)
+static void test_prefill_makes_two_chains(struct kunit *test)
 {
 	const struct pcpu_magazine_marks *marks = marks_of(test);
 	struct pool *p;
 	unsigned int nr;
 
-	for (nr = 1; nr <= marks->batch + 1; nr++) {
+	for (nr = 1; nr <= marks->batch; nr++) {
 		p = pool_open(test, &plain_ops, marks);
-		KUNIT_ASSERT_EQ(test, pcpu_magazine_prefill(&p->mag, nr, GFP_KERNEL),
-				min(nr, marks->batch));
-		KUNIT_ASSERT_EQ(test, level(p), 1);
+		KUNIT_ASSERT_EQ(test, pcpu_magazine_prefill(&p->mag, nr, GFP_KERNEL), nr);
+		/* A second chain for whoever interrupts the first to take one. */
+		KUNIT_ASSERT_EQ(test, level(p), nr > 1 ? 2 : 1);
 		settled(test, p, "prefilled", "");
 		p->refuse = true;
 		KUNIT_ASSERT_TRUE(test, take_out(p));
-		KUNIT_ASSERT_EQ(test, cpu_stock(p), min(nr, marks->batch) - 1);
+		KUNIT_ASSERT_LT(test, cpu_stock(p), nr);
 		settled(test, p, "taken", "");
-		KUNIT_ASSERT_EQ(test, take_all(p), min(nr, marks->batch) - 1);
+		KUNIT_ASSERT_EQ(test, take_all(p), nr - 1);
 		pool_close(test, p, "prefilled pool");
 	}
 }
@@ -1098,6 +1107,7 @@ static void test_restock_returns_rest(struct kunit *test)
 		pcpu_magazine_drain(&p->mag, release_drained);
 		for (n = 0; n < lengths[i]; n++) {
 			move(p, p->out[n], PLACE_OUT, PLACE_OVERFLOW);
+			pcpu_magazine_adopt(&p->mag, -1);
 			llist_add(&p->out[n]->node, &p->overflow);
 		}
 		p->nr_out = 0;
@@ -1225,6 +1235,7 @@ static void fill_reserve(struct pool *p, unsigned int nr)
 	for (; nr && p->nr_out; nr--) {
 		o = p->out[--p->nr_out];
 		move(p, o, PLACE_OUT, PLACE_RESERVE);
+		pcpu_magazine_adopt(&p->mag, -1);
 		llist_add(&o->node, &p->reserve);
 	}
 }
@@ -1839,6 +1850,116 @@ static int pcpu_magazine_suite_init(struct kunit_suite *suite)
 	return 0;
 }
 
+/* Reserve, and stock that is moved or let go */
+
+#define RESERVED	7
+
+static void test_reserve_is_there_when_nothing_else_is(struct kunit *test)
+{
+	struct pool *p = pool_open(test, &plain_ops, marks_of(test));
+	unsigned int round, all;
+
+	KUNIT_ASSERT_EQ(test, pcpu_magazine_reserve(&p->mag, RESERVED, GFP_KERNEL), 0);
+	settled(test, p, "reserved", "");
+	for (round = 0; round < 3; round++) {
+		p->refuse = true;
+		all = count(p, PLACE_POOL);
+		KUNIT_ASSERT_GE(test, all, RESERVED);
+		KUNIT_ASSERT_EQ(test, take_all(p), all);
+		settled(test, p, "emptied", "");
+		/* One refill, which may bring less than the depot wants. */
+		p->refuse = false;
+		while (p->nr_out)
+			give_out(p);
+		refill(p);
+		settled(test, p, "refilled", "");
+	}
+	pool_close(test, p, "pool with a reserve");
+}
+
+static void test_reserve_raised_and_lowered(struct kunit *test)
+{
+	static const unsigned int steps[] = { 3, 6, 1, 6, 0 };
+	struct pool *p = pool_open(test, &plain_ops, marks_of(test));
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		KUNIT_ASSERT_EQ(test, pcpu_magazine_reserve(&p->mag, steps[i], GFP_KERNEL), 0);
+		KUNIT_ASSERT_EQ(test, p->mag.nr_reserved, steps[i]);
+		KUNIT_ASSERT_GE(test, count(p, PLACE_POOL), steps[i]);
+		settled(test, p, "changed", "");
+	}
+	pool_close(test, p, "pool with a reserve");
+}
+
+static void test_reserve_refused(struct kunit *test)
+{
+	struct pool *p = pool_open(test, &plain_ops, marks_of(test));
+
+	KUNIT_ASSERT_EQ(test, pcpu_magazine_reserve(&p->mag, 3, GFP_KERNEL), 0);
+	p->refuse = true;
+	KUNIT_EXPECT_EQ(test, pcpu_magazine_reserve(&p->mag, 1000, GFP_KERNEL), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, p->mag.nr_reserved, 3);
+	settled(test, p, "refused", "");
+	KUNIT_EXPECT_GE(test, take_all(p), 3);
+	pool_close(test, p, "pool with a reserve");
+}
+
+static void test_flush_moves_stock_to_depot(struct kunit *test)
+{
+	struct pool *p = pool_open(test, &plain_ops, marks_of(test));
+	unsigned int all;
+
+	stock_up(p, 0);
+	all = count(p, PLACE_POOL);
+	preempt_disable();
+	WRITE_ONCE(this_cpu_of(p)->busy, 1);
+	pcpu_magazine_flush(&p->mag);
+	WRITE_ONCE(this_cpu_of(p)->busy, 0);
+	preempt_enable();
+	KUNIT_EXPECT_GT(test, cpu_stock(p), 0);
+	KUNIT_EXPECT_TRUE(test, pcpu_magazine_has_stock(&p->mag, raw_smp_processor_id()));
+	preempt_disable();
+	pcpu_magazine_flush(&p->mag);
+	preempt_enable();
+	KUNIT_EXPECT_EQ(test, cpu_stock(p), 0);
+	KUNIT_EXPECT_FALSE(test, pcpu_magazine_has_stock(&p->mag, raw_smp_processor_id()));
+	settled(test, p, "flushed", "");
+	KUNIT_EXPECT_EQ(test, count(p, PLACE_POOL) + count(p, PLACE_OVERFLOW), all);
+	pool_close(test, p, "flushed pool");
+}
+
+static void test_target_relaxes_to_its_lowest(struct kunit *test)
+{
+	struct pcpu_magazine_marks marks = *marks_of(test);
+	unsigned int n, target;
+	struct pool *p;
+
+	marks.limit = 16 * marks.target;
+	p = pool_open(test, &plain_ops, &marks);
+	p->refuse = true;
+	KUNIT_EXPECT_FALSE(test, take_out(p));
+	for (n = 0; n < 4 * marks.target * marks.batch; n++)
+		KUNIT_ASSERT_FALSE(test, take_out(p));
+	refill(p);
+	target = p->mag.target;
+	KUNIT_EXPECT_GT(test, target, 4 * marks.target);
+	KUNIT_EXPECT_LE(test, target, marks.limit);
+	/* Not while refills come. */
+	KUNIT_EXPECT_TRUE(test, pcpu_magazine_relax(&p->mag));
+	KUNIT_EXPECT_EQ(test, p->mag.target, target);
+	for (n = 0; n < 10; n++) {
+		p->mag.refilled = jiffies - 2 * HZ;
+		if (!pcpu_magazine_relax(&p->mag))
+			break;
+		KUNIT_EXPECT_EQ(test, p->mag.target, max(target / 2, marks.target));
+		target = p->mag.target;
+	}
+	KUNIT_EXPECT_LT(test, n, 10);
+	KUNIT_EXPECT_EQ(test, p->mag.target, marks.target);
+	pool_close(test, p, "pool");
+}
+
 static struct kunit_case pcpu_magazine_cases[] = {
 	KUNIT_CASE(test_init_refuses_bad_marks),
 	KUNIT_CASE(test_get_without_init),
@@ -1855,7 +1976,7 @@ static struct kunit_case pcpu_magazine_cases[] = {
 	KUNIT_CASE_PARAM(test_refill_reaches_target_plus_wanted, mark_set_gen_params),
 	KUNIT_CASE_PARAM(test_refill_meets_refusal, mark_set_gen_params),
 	KUNIT_CASE_PARAM(test_refill_gets_short_counts, mark_set_gen_params),
-	KUNIT_CASE_PARAM(test_prefill_counts_part_of_batch, mark_set_gen_params),
+	KUNIT_CASE_PARAM(test_prefill_makes_two_chains, mark_set_gen_params),
 	KUNIT_CASE_PARAM(test_restock_returns_rest, mark_set_gen_params),
 	KUNIT_CASE(test_deferred_collected_from_all_cpus),
 	KUNIT_CASE(test_drain_empties_all_places),
@@ -1867,6 +1988,11 @@ static struct kunit_case pcpu_magazine_cases[] = {
 	KUNIT_CASE_PARAM(test_random_use, mark_set_gen_params),
 	KUNIT_CASE_PARAM(test_all_cpus_at_once, mark_set_gen_params),
 	KUNIT_CASE_PARAM(test_producer_and_consumer, mark_set_gen_params),
+	KUNIT_CASE_PARAM(test_reserve_is_there_when_nothing_else_is, mark_set_gen_params),
+	KUNIT_CASE_PARAM(test_reserve_raised_and_lowered, mark_set_gen_params),
+	KUNIT_CASE_PARAM(test_reserve_refused, mark_set_gen_params),
+	KUNIT_CASE_PARAM(test_flush_moves_stock_to_depot, mark_set_gen_params),
+	KUNIT_CASE_PARAM(test_target_relaxes_to_its_lowest, mark_set_gen_params),
 	{}
 };
 

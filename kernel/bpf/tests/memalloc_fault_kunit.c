@@ -129,7 +129,7 @@ static void test_slab_refuses_for_good(struct kunit *test)
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
 	struct memalloc_test_slab *slab = memalloc_test_watch_slab(test);
 	void **objs = kunit_kcalloc(test, 1000, sizeof(*objs), GFP_KERNEL);
-	unsigned int nr, again, stock = pcpu_magazine_stock(&test_pool(ma)->mag);
+	unsigned int nr, again, stock = atomic_long_read(&test_pool(ma)->nr_slab);
 
 	KUNIT_ASSERT_NOT_NULL(test, objs);
 	refuse(slab, 1, INT_MAX);

@@ -8,6 +8,7 @@
 #ifndef _LINUX_BPF_MEM_ALLOC_H
 #define _LINUX_BPF_MEM_ALLOC_H
 
+#include <linux/atomic.h>
 #include <linux/types.h>
 
 struct bpf_mem_pools;
@@ -19,6 +20,7 @@ struct pcpu_magazine_cpu;
  * @cpus: per-CPU part: one element for a fixed-size allocator, one per size
  *	class otherwise
  * @pools: everything else, once per allocator
+ * @nr_out: fixed size only: objects in use and on CPUs, see bpf_mem_alloc_uses()
  * @max_size: largest size in bytes that bpf_mem_alloc() serves
  * @header: bytes that bpf_mem_alloc() adds to a size to find the class
  *
@@ -27,6 +29,7 @@ struct pcpu_magazine_cpu;
 struct bpf_mem_alloc {
 	struct pcpu_magazine_cpu __percpu *cpus;
 	struct bpf_mem_pools *pools;
+	const atomic_long_t *nr_out;
 	unsigned int max_size;
 	unsigned int header;
 };
@@ -37,6 +40,34 @@ void bpf_mem_alloc_destroy(struct bpf_mem_alloc *ma);
 void bpf_mem_alloc_set_dtor(struct bpf_mem_alloc *ma,
 			    void (*dtor)(void *obj, void *ctx),
 			    void (*ctx_free)(void *ctx), void *ctx);
+
+/* Objects of a fixed size with a per-CPU area each */
+int bpf_mem_alloc_init_area(struct bpf_mem_alloc *ma, int size, int area_size,
+			    int area_at);
+
+/* Stock, seen from task context */
+void bpf_mem_alloc_prepare(struct bpf_mem_alloc *ma);
+int bpf_mem_alloc_reserve(struct bpf_mem_alloc *ma, size_t size, unsigned int nr);
+u64 bpf_mem_alloc_mem_usage(const struct bpf_mem_alloc *ma);
+
+long bpf_mem_alloc_used(const struct bpf_mem_alloc *ma);
+
+/**
+ * bpf_mem_alloc_uses() - are at least so many objects in use?
+ * @ma: made with a size; its objects are freed to it and nowhere else
+ * @nr: objects
+ *
+ * Cheap enough to be asked for each allocation: two loads and a comparison
+ * until @nr is as near as the stock of the CPUs, see bpf_mem_alloc_used().
+ *
+ * Context: Any.
+ * Return: true if so.
+ */
+static inline bool bpf_mem_alloc_uses(const struct bpf_mem_alloc *ma, long nr)
+{
+	return unlikely(atomic_long_read(ma->nr_out) >= nr) &&
+	       bpf_mem_alloc_used(ma) >= nr;
+}
 
 /* Per-CPU areas in size classes */
 int bpf_mem_alloc_percpu_init(struct bpf_mem_alloc *ma, struct obj_cgroup *objcg);

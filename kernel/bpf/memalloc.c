@@ -29,6 +29,7 @@
 #include <linux/btf.h>
 #include <linux/memcontrol.h>
 #include <linux/sched/mm.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include "memalloc_internal.h"
 
@@ -79,9 +80,15 @@ early_initcall(bpf_mem_classes_init);
 #define MARK_LOW	32
 #define MARK_HIGH	96
 
-/* Batches that a depot can hold. */
-#define DEPOT_MIN	4U
-#define DEPOT_MAX	16U
+/* Per-CPU areas that a depot keeps: a batch is one, and CPUs hold next to none. */
+#define TARGET_PERCPU	4
+
+/* Batches that a depot can hold at first. */
+#define DEPOT_SLOTS	16
+
+/* Bytes that a depot may grow to when refills are frequent, and when some came too late. */
+#define DEPOT_BUSY	SZ_64K
+#define DEPOT_LIMIT	SZ_8M
 
 /**
  * bpf_mem_marks() - watermarks for a pool
@@ -90,12 +97,14 @@ early_initcall(bpf_mem_classes_init);
  * @marks: filled
  *
  * Above MARK_UNIT bytes the marks shrink so that they cost the same memory.
- * The depot starts with one batch and keeps one.
+ * The depot starts with what it keeps, and keeps more on demand.
  *
  * Context: Any.
  */
 void bpf_mem_marks(size_t size, bool percpu, struct pcpu_magazine_marks *marks)
 {
+	size_t cost;
+
 	if (percpu) {
 		marks->low = 1;
 		marks->high = 3;
@@ -107,8 +116,11 @@ void bpf_mem_marks(size_t size, bool percpu, struct pcpu_magazine_marks *marks)
 		marks->high = max(MARK_HIGH * MARK_UNIT / size, 3);
 	}
 	marks->batch = max((marks->high - marks->low) / 4 * 3, 1U);
-	marks->target = 1;
-	marks->slots = clamp(num_possible_cpus(), DEPOT_MIN, DEPOT_MAX);
+	cost = marks->batch * size * (percpu ? num_possible_cpus() : 1);
+	marks->target = percpu ? TARGET_PERCPU : 1;
+	marks->slots = DEPOT_SLOTS;
+	marks->busy_target = clamp(DEPOT_BUSY / cost, marks->target, DEPOT_SLOTS);
+	marks->limit = max(DEPOT_LIMIT / cost, marks->busy_target);
 }
 
 /* Memory cgroup */
@@ -181,6 +193,7 @@ void bpf_mem_refill_wait(struct bpf_mem_pool *pool)
 			irq_work_sync(&refill->work);
 		} while (atomic_read_acquire(&refill->state) != BPF_MEM_REFILL_IDLE);
 	}
+	flush_work(&pool->sleeper);
 }
 
 /**
@@ -198,7 +211,7 @@ bool bpf_mem_refill_pending(struct bpf_mem_pool *pool)
 		if (atomic_read(&pool->refills[i].state) != BPF_MEM_REFILL_IDLE)
 			return true;
 	}
-	return false;
+	return work_busy(&pool->sleeper);
 }
 
 static void notrace pool_kick(struct pcpu_magazine *mag)
@@ -239,6 +252,48 @@ static const struct pcpu_magazine_ops pool_ops = {
 };
 
 /*
+ * Who sleeps for memory gets what reclaim finds, but does not have anybody
+ * killed for stock.
+ */
+#define GFP_STOCK	(GFP_KERNEL | __GFP_RETRY_MAYFAIL)
+
+/* After a refill that slept in vain: reclaim, too, costs something. */
+#define SLEEPER_PAUSE	(HZ / 10)
+
+static void pool_refill_sleeping(struct work_struct *work)
+{
+	struct bpf_mem_pool *pool = container_of(work, struct bpf_mem_pool, sleeper);
+
+	pcpu_magazine_refill(&pool->mag, GFP_STOCK);
+	if (pcpu_magazine_is_low(&pool->mag))
+		WRITE_ONCE(pool->sleep_again, jiffies + SLEEPER_PAUSE);
+}
+
+/*
+ * Without sleeping there may be nothing although memory is free: per-CPU areas
+ * above all, which a worker of their allocator has to map first. Then a worker
+ * goes on, and interrupts do not try again and again meanwhile.
+ */
+static void refill_from_irq(struct bpf_mem_pool *pool)
+{
+	if (time_before_eq(jiffies, READ_ONCE(pool->refused)) && work_pending(&pool->sleeper))
+		return;
+	/*
+	 * What waits for RCU comes back: that one refill follows upon another
+	 * meanwhile is no reason to keep more.
+	 */
+	if (atomic_read(&pool->reuse.state) != BPF_MEM_GP_IDLE)
+		WRITE_ONCE(pool->mag.refilled, jiffies - 2);
+	pcpu_magazine_refill(&pool->mag, GFP_NOWAIT);
+	bpf_mem_shrink_soon();
+	if (!pcpu_magazine_is_low(&pool->mag))
+		return;
+	WRITE_ONCE(pool->refused, jiffies);
+	if (time_after_eq(jiffies, READ_ONCE(pool->sleep_again)))
+		queue_work(system_unbound_wq, &pool->sleeper);
+}
+
+/*
  * Runs in hard interrupt context soon after it was raised (in a thread on
  * PREEMPT_RT). It touches no magazine, so it does not matter whether it
  * interrupted somebody who changes one.
@@ -251,7 +306,7 @@ static void pool_refill(struct irq_work *work)
 
 	/* Ordered before the looks below: what is asked for later leaves a note. */
 	atomic_xchg(&refill->state, BPF_MEM_REFILL_RUNNING);
-	pcpu_magazine_refill(&pool->mag, GFP_NOWAIT);
+	refill_from_irq(pool);
 	bpf_mem_gp_release(pool, llist_del_all(&pool->overflow));
 	bpf_mem_gp_reuse(pool);
 	if (atomic_try_cmpxchg(&refill->state, &old, BPF_MEM_REFILL_IDLE))
@@ -303,36 +358,56 @@ static int pool_init_refills(struct bpf_mem_pool *pool)
 
 /*
  * Objects that a pool starts with. A fixed-size allocator belongs to a map
- * that will use it: one batch. Of the size classes most are never used.
+ * that will use it: all of the target. Of the size classes most are never used.
  */
 static unsigned int first_stock(const struct bpf_mem_pools *pools, size_t size,
 				const struct pcpu_magazine_marks *marks)
 {
 	if (pools->nr == 1)
-		return marks->batch;
+		return marks->batch * marks->target;
 	return !pools->percpu && size <= MARK_UNIT ? 4 : 1;
 }
 
 /*
- * Prepare pool @i for objects of @size bytes, header included (per-CPU: bytes
- * of the area). On failure the pool is as before.
+ * What an object is: bytes for the user and, if @area_size is not 0, a per-CPU
+ * area whose address stands @area_at bytes into them. The plain per-CPU object
+ * has nothing else: the user's pointer points at that address, the verifier
+ * dereferences it.
  */
-static int pool_init(struct bpf_mem_pools *pools, unsigned int i, size_t size)
+struct bpf_mem_shape {
+	size_t size;
+	size_t area_size;
+	unsigned int area_at;
+};
+
+static struct bpf_mem_shape plain_shape(size_t size, bool percpu)
+{
+	return percpu ? (struct bpf_mem_shape){ sizeof(void __percpu *), size, 0 } :
+			(struct bpf_mem_shape){ size, 0, 0 };
+}
+
+/* Prepare pool @i for objects of @shape. On failure the pool is as before. */
+static int pool_init(struct bpf_mem_pools *pools, unsigned int i,
+		     const struct bpf_mem_shape *shape)
 {
 	struct bpf_mem_pool *pool = &pools->pool[i];
+	size_t size = shape->size + BPF_MEM_HEADER;
 	struct pcpu_magazine_marks marks;
 	unsigned int stock;
 	int err;
 
 	pool->pools = pools;
-	pool->area_size = pools->percpu ? size : 0;
+	INIT_WORK(&pool->sleeper, pool_refill_sleeping);
+	pool->sleep_again = jiffies;
+	pool->refused = jiffies - 1;
+	pool->area_size = shape->area_size;
+	pool->area_at = shape->area_at;
 	bpf_mem_gp_init(pool);
-	bpf_mem_marks(size, pools->percpu, &marks);
+	bpf_mem_marks(shape->area_size ?: size, shape->area_size, &marks);
 	err = pool_init_refills(pool);
 	if (err)
 		return err;
-	err = bpf_mem_slab_init(&pool->slab, pools->percpu ?
-				struct_size_t(struct bpf_mem_obj, area, 1) : size);
+	err = bpf_mem_slab_init(&pool->slab, size);
 	if (err)
 		goto free_refills;
 	err = pcpu_magazine_init(&pool->mag, pools->cpus + i, &pool_ops, &marks);
@@ -344,7 +419,8 @@ static int pool_init(struct bpf_mem_pools *pools, unsigned int i, size_t size)
 		pool_exit(pool);
 		return -ENOMEM;
 	}
-	pool->ready = true;
+	/* memalloc_shrink.c may look at any time from here on. */
+	smp_store_release(&pool->ready, true);
 	return 0;
 
 exit_slab:
@@ -397,6 +473,49 @@ static void ma_set(struct bpf_mem_alloc *ma, struct bpf_mem_pools *pools)
 	};
 	if (pools->nr == BPF_MEM_CLASSES)
 		ma->max_size = BPF_MEM_SIZE_MAX - ma->header;
+	else
+		ma->nr_out = &pools->pool[0].mag.nr_out;
+	bpf_mem_shrink_add(pools);
+}
+
+static int init_fixed(struct bpf_mem_alloc *ma, const struct bpf_mem_shape *shape,
+		      bool percpu)
+{
+	struct bpf_mem_pools *pools = pools_alloc(1, percpu);
+	int err;
+
+	if (!pools)
+		return -ENOMEM;
+	pools->objcg = creator_objcg();
+	err = pool_init(pools, 0, shape);
+	if (err) {
+		pools_free(pools);
+		return err;
+	}
+	ma_set(ma, pools);
+	return 0;
+}
+
+static int init_classes(struct bpf_mem_alloc *ma)
+{
+	struct bpf_mem_pools *pools = pools_alloc(BPF_MEM_CLASSES, false);
+	struct bpf_mem_shape shape;
+	unsigned int i;
+	int err = 0;
+
+	if (!pools)
+		return -ENOMEM;
+	pools->objcg = creator_objcg();
+	for (i = 0; i < BPF_MEM_CLASSES && !err; i++) {
+		shape = plain_shape(bpf_mem_class_size[i] - BPF_MEM_HEADER, false);
+		err = pool_init(pools, i, &shape);
+	}
+	if (err) {
+		pools_free(pools);
+		return err;
+	}
+	ma_set(ma, pools);
+	return 0;
 }
 
 /**
@@ -413,28 +532,39 @@ static void ma_set(struct bpf_mem_alloc *ma, struct bpf_mem_pools *pools)
  */
 int bpf_mem_alloc_init(struct bpf_mem_alloc *ma, int size, bool percpu)
 {
-	struct bpf_mem_pools *pools;
-	unsigned int i;
-	int err = 0;
+	struct bpf_mem_shape shape = plain_shape(size, percpu);
 
 	memset(ma, 0, sizeof(*ma));
 	if (size < 0 || (percpu && !size))
 		return -EINVAL;
-	pools = pools_alloc(size ? 1 : BPF_MEM_CLASSES, percpu);
-	if (!pools)
-		return -ENOMEM;
-	pools->objcg = creator_objcg();
-	if (size)
-		err = pool_init(pools, 0, percpu ? size : (size_t)size + BPF_MEM_HEADER);
-	else
-		for (i = 0; i < BPF_MEM_CLASSES && !err; i++)
-			err = pool_init(pools, i, bpf_mem_class_size[i]);
-	if (err) {
-		pools_free(pools);
-		return err;
-	}
-	ma_set(ma, pools);
-	return 0;
+	return size ? init_fixed(ma, &shape, percpu) : init_classes(ma);
+}
+
+/**
+ * bpf_mem_alloc_init_area() - make an allocator of objects with a per-CPU area each
+ * @ma: all zero
+ * @size: bytes of every object
+ * @area_size: bytes of its area, on each CPU
+ * @area_at: where in the object the address of the area is, in bytes; a
+ *	multiple of 8. The user reads it and never writes it.
+ *
+ * One object instead of two from two allocators: made when memory comes from
+ * the slab, taken apart when it goes back, and one unit in between. The area
+ * of a fresh object is zero-filled.
+ *
+ * Context: Task context, may sleep.
+ * Return: As bpf_mem_alloc_init(); -EINVAL, too, if @area_at is no place for
+ *	an address.
+ */
+int bpf_mem_alloc_init_area(struct bpf_mem_alloc *ma, int size, int area_size, int area_at)
+{
+	struct bpf_mem_shape shape = { size, area_size, area_at };
+
+	memset(ma, 0, sizeof(*ma));
+	if (size <= 0 || area_size <= 0 || area_at < 0 ||
+	    area_at % __alignof__(void *) || area_at > size - (int)sizeof(void *))
+		return -EINVAL;
+	return init_fixed(ma, &shape, false);
 }
 
 /**
@@ -474,12 +604,14 @@ int bpf_mem_alloc_percpu_init(struct bpf_mem_alloc *ma, struct obj_cgroup *objcg
 int bpf_mem_alloc_percpu_unit_init(struct bpf_mem_alloc *ma, int size)
 {
 	int class = size > 0 ? bpf_mem_class(size) : -1;
+	struct bpf_mem_shape shape;
 
 	if (class < 0)
 		return -EINVAL;
 	if (ma->pools->pool[class].ready)
 		return 0;
-	return pool_init(ma->pools, class, bpf_mem_class_size[class]);
+	shape = plain_shape(bpf_mem_class_size[class], true);
+	return pool_init(ma->pools, class, &shape);
 }
 
 /**
@@ -504,6 +636,100 @@ void bpf_mem_alloc_set_dtor(struct bpf_mem_alloc *ma,
 		pools->pool[i].dtor = dtor;
 		pools->pool[i].dtor_ctx = ctx;
 	}
+}
+
+/* What an owner in task context can ask for and look at */
+
+/**
+ * bpf_mem_alloc_prepare() - see to it that the next allocation has stock
+ * @ma: made with a size, or all zero
+ *
+ * For a caller that may sleep now and not when it allocates: instead of
+ * waiting for the refill from irq_work, this is the refill.
+ *
+ * Context: Task context, may sleep.
+ */
+void bpf_mem_alloc_prepare(struct bpf_mem_alloc *ma)
+{
+	if (ma->pools)
+		pcpu_magazine_prepare(&ma->pools->pool[0].mag, GFP_STOCK);
+}
+
+/**
+ * bpf_mem_alloc_reserve() - guarantee allocations
+ * @ma: the allocator
+ * @size: bytes, for size classes; 0 if the allocator has a fixed size
+ * @nr: objects; replaces what was asked for before
+ *
+ * From its return on, @nr allocations succeed from any context, on one CPU or
+ * spread over all, without a refill in between; and again once the stock has
+ * been refilled. What is reserved is charged like all objects.
+ *
+ * Context: Task context, may sleep. The caller lets one in at a time.
+ * Return: 0; -EINVAL for a size out of range; -ENOMEM and all is as before.
+ */
+int bpf_mem_alloc_reserve(struct bpf_mem_alloc *ma, size_t size, unsigned int nr)
+{
+	struct bpf_mem_pools *pools = ma->pools;
+	int class = 0;
+
+	if (!pools || nr > INT_MAX / 2)
+		return -EINVAL;
+	if (pools->nr == 1 ? size : !size)
+		return -EINVAL;
+	if (size)
+		class = bpf_mem_class(size + ma->header);
+	if (class < 0 || !pools->pool[class].ready)
+		return -EINVAL;
+	return pcpu_magazine_reserve(&pools->pool[class].mag, nr, GFP_STOCK);
+}
+
+/**
+ * bpf_mem_alloc_used() - objects in use
+ * @ma: made with a size; its objects are freed to it and nowhere else
+ *
+ * Looks at each CPU. As pcpu_magazine_used(), exact but for what other CPUs do
+ * at this moment.
+ *
+ * Context: Any.
+ * Return: Number of objects.
+ */
+notrace long bpf_mem_alloc_used(const struct bpf_mem_alloc *ma)
+{
+	return pcpu_magazine_used(&ma->pools->pool[0].mag);
+}
+
+/**
+ * bpf_mem_alloc_mem_usage() - memory that an allocator has from the kernel
+ * @ma: the allocator
+ *
+ * Objects in use, cached or waiting for a grace period, with their per-CPU
+ * areas, and what the allocator itself takes.
+ *
+ * Context: Any.
+ * Return: Bytes.
+ */
+u64 bpf_mem_alloc_mem_usage(const struct bpf_mem_alloc *ma)
+{
+	const struct bpf_mem_pools *pools = ma->pools;
+	const struct bpf_mem_pool *pool;
+	u64 usage;
+	unsigned int i;
+
+	if (!pools)
+		return 0;
+	usage = struct_size(pools, pool, pools->nr) +
+		(u64)num_possible_cpus() * pools->nr * sizeof(*pools->cpus);
+	for (i = 0; i < pools->nr; i++) {
+		pool = &pools->pool[i];
+		if (!pool->ready)
+			continue;
+		usage += pool->nr_refills * sizeof(*pool->refills) +
+			 pool->mag.nr_slots * sizeof(unsigned long) +
+			 pool->mag.nr_reserved * sizeof(unsigned long);
+		usage += atomic_long_read(&pool->nr_slab) * bpf_mem_slab_footprint(pool);
+	}
+	return usage;
 }
 
 /* Teardown */
@@ -552,10 +778,14 @@ void bpf_mem_alloc_destroy(struct bpf_mem_alloc *ma)
 	memset(ma, 0, sizeof(*ma));
 	if (!pools)
 		return;
+	bpf_mem_shrink_del(pools);
 	for (i = 0; i < pools->nr; i++) {
 		if (!pools->pool[i].ready)
 			continue;
-		bpf_mem_refill_wait(&pools->pool[i]);
+		/* One kind may have asked for the other: until there is none. */
+		do {
+			bpf_mem_refill_wait(&pools->pool[i]);
+		} while (bpf_mem_refill_pending(&pools->pool[i]));
 		pool_drain(&pools->pool[i]);
 	}
 	if (pools_idle(pools)) {
@@ -701,6 +931,7 @@ notrace void *bpf_mem_cache_alloc_flags(struct bpf_mem_alloc *ma, gfp_t flags)
 		return obj;
 	if (!charged_alloc(&ma->pools->pool[0], GFP_KERNEL, 1, &obj))
 		return NULL;
+	pcpu_magazine_adopt(&ma->pools->pool[0].mag, 1);
 	return bpf_mem_user(obj);
 }
 

@@ -5,12 +5,14 @@
  *	memalloc.c	 API, size classes, watermarks, refill, teardown
  *	memalloc_gp.c	 grace periods between a free and reuse or the slab
  *	memalloc_slab.c	 where objects come from and go to
+ *	memalloc_shrink.c giving back what is not needed
  */
 #ifndef _BPF_MEMALLOC_INTERNAL_H
 #define _BPF_MEMALLOC_INTERNAL_H
 
 #include <linux/bpf_mem_alloc.h>
 #include <linux/irq_work.h>
+#include <linux/list.h>
 #include <linux/pcpu_magazine.h>
 #include <linux/rcupdate.h>
 #include <linux/spinlock.h>
@@ -26,8 +28,6 @@
  * struct bpf_mem_obj - what stands before the bytes that a user sees
  * @node: link to the next free object, while the object is free
  * @class: index of the size class, while an object of a class is in use
- * @area: per-CPU objects only: the area; this is what the user's pointer
- *	points at, the verifier dereferences it
  *
  * The user's bytes, which readers may still look at after a free, stay as
  * they are until the object is handed out again.
@@ -37,7 +37,6 @@ struct bpf_mem_obj {
 		struct llist_node node;
 		unsigned long class;
 	};
-	void __percpu *area[];
 };
 
 /* Bytes before the user's; the size classes are counted with them. */
@@ -131,10 +130,15 @@ struct bpf_mem_slab {
  * @refills: one for each CPU, or for every BPF_MEM_REFILLS-th CPU
  * @nr_refills: elements of @refills
  * @pools: the allocator
+ * @sleeper: refills where sleeping is allowed, after a refill that got nothing
+ * @refused: jiffies of that refill
+ * @sleep_again: jiffies from which @sleeper may be asked again
  * @slab: where memory comes from: the object, or for a per-CPU object its
  *	&struct bpf_mem_obj
  * @area_size: bytes of the per-CPU area, 0 for ordinary objects
- * @ready: prepared and not yet taken apart; task context only
+ * @area_at: where in an object the pointer to its area is, in bytes from the
+ *	user's first
+ * @ready: prepared and not yet taken apart; set last, task context only
  * @dtor: called for each object on its way to the slab
  * @dtor_ctx: second argument of @dtor
  * @overflow: chains that found no room in the depot; any context adds,
@@ -146,6 +150,9 @@ struct bpf_mem_slab {
  *	they may be handed out again, as may those that @release waits with
  * @reuse: RCU, between free_rcu and reuse
  * @release: RCU Tasks Trace and RCU, between a free and the slab
+ * @last_seen: objects in use when memalloc_shrink.c looked, which alone uses
+ *	this and @idle_looks
+ * @idle_looks: looks since this changed
  * @nr_slab: objects that came from the slab and have not gone back
  */
 struct bpf_mem_pool {
@@ -153,8 +160,12 @@ struct bpf_mem_pool {
 	struct bpf_mem_refill *refills;
 	unsigned int nr_refills;
 	struct bpf_mem_pools *pools;
+	struct work_struct sleeper;
+	unsigned long refused;
+	unsigned long sleep_again;
 	struct bpf_mem_slab slab;
 	size_t area_size;
+	unsigned int area_at;
 	bool ready;
 	void (*dtor)(void *obj, void *ctx);
 	void *dtor_ctx;
@@ -165,11 +176,14 @@ struct bpf_mem_pool {
 	struct bpf_mem_chain surplus;
 	struct bpf_mem_gp reuse;
 	struct bpf_mem_gp release;
+	long last_seen;
+	unsigned int idle_looks;
 	atomic_long_t nr_slab;
 };
 
 /**
  * struct bpf_mem_pools - an allocator, apart from its per-CPU part
+ * @list: entry in the list of memalloc_shrink.c
  * @cpus: as in &struct bpf_mem_alloc
  * @objcg: memory cgroup that is charged, with a reference, or NULL
  * @percpu: objects are per-CPU areas
@@ -180,6 +194,7 @@ struct bpf_mem_pool {
  * @pool: one for a fixed size, BPF_MEM_CLASSES otherwise
  */
 struct bpf_mem_pools {
+	struct list_head list;
 	struct pcpu_magazine_cpu __percpu *cpus;
 	struct obj_cgroup *objcg;
 	bool percpu;
@@ -203,6 +218,13 @@ static inline struct bpf_mem_obj *bpf_mem_obj_of(void *user)
 static inline void *bpf_mem_user(struct llist_node *node)
 {
 	return (void *)node + BPF_MEM_HEADER;
+}
+
+/* Where an object with an area keeps the pointer to it. */
+static inline void __percpu **bpf_mem_area(const struct bpf_mem_pool *pool,
+					   struct llist_node *node)
+{
+	return bpf_mem_user(node) + pool->area_at;
 }
 
 static inline struct bpf_mem_pool *bpf_mem_pool(struct pcpu_magazine *mag)
@@ -229,33 +251,41 @@ void bpf_mem_gp_drain(struct bpf_mem_pool *pool);
 bool bpf_mem_gp_idle(struct bpf_mem_pool *pool);
 void bpf_mem_gp_wait(void);
 
+/* memalloc_shrink.c */
+void bpf_mem_shrink_add(struct bpf_mem_pools *pools);
+void bpf_mem_shrink_del(struct bpf_mem_pools *pools);
+void bpf_mem_shrink_soon(void);
+unsigned long bpf_mem_shrink_count(void);
+unsigned long bpf_mem_shrink_scan(unsigned long nr);
+
 /* memalloc_slab.c */
 int bpf_mem_slab_init(struct bpf_mem_slab *slab, size_t size);
 void bpf_mem_slab_exit(struct bpf_mem_slab *slab);
 unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
 				unsigned int nr, void **objs);
 void bpf_mem_slab_free(struct bpf_mem_pool *pool, struct llist_node *list);
+size_t bpf_mem_slab_footprint(const struct bpf_mem_pool *pool);
 void bpf_mem_slab_free_one(struct llist_node *node);
 
 /*
  * What tests may replace or read. A kernel without the suites has none of it.
  *
- * @permit: how many of the next @nr objects the slab may give
+ * @permit: how many of the next @nr objects the slab may give with @gfp
  * @live: objects of all allocators that have not gone back to the slab
  */
 struct bpf_mem_test {
-	unsigned int (*permit)(unsigned int nr);
+	unsigned int (*permit)(unsigned int nr, gfp_t gfp);
 	atomic_long_t live;
 };
 
 #if IS_ENABLED(CONFIG_BPF_MEMALLOC_KUNIT_TEST)
 extern struct bpf_mem_test bpf_mem_test;
 
-static inline unsigned int bpf_mem_test_permit(unsigned int nr)
+static inline unsigned int bpf_mem_test_permit(unsigned int nr, gfp_t gfp)
 {
-	unsigned int (*permit)(unsigned int nr) = READ_ONCE(bpf_mem_test.permit);
+	unsigned int (*permit)(unsigned int nr, gfp_t gfp) = READ_ONCE(bpf_mem_test.permit);
 
-	return permit ? permit(nr) : nr;
+	return permit ? permit(nr, gfp) : nr;
 }
 
 static inline void bpf_mem_test_live(long nr)
@@ -263,7 +293,7 @@ static inline void bpf_mem_test_live(long nr)
 	atomic_long_add(nr, &bpf_mem_test.live);
 }
 #else
-static inline unsigned int bpf_mem_test_permit(unsigned int nr)
+static inline unsigned int bpf_mem_test_permit(unsigned int nr, gfp_t gfp)
 {
 	return nr;
 }

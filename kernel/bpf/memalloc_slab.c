@@ -177,14 +177,14 @@ static unsigned int slab_alloc_bulk(struct bpf_mem_slab *slab, gfp_t gfp,
 static unsigned int attach_areas(struct bpf_mem_pool *pool, gfp_t gfp,
 				 unsigned int nr, void **objs)
 {
-	struct bpf_mem_obj *obj;
+	void __percpu *area;
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		obj = objs[i];
-		obj->area[0] = __alloc_percpu_gfp(pool->area_size, 8, gfp);
-		if (!obj->area[0])
+		area = __alloc_percpu_gfp(pool->area_size, 8, gfp);
+		if (!area)
 			break;
+		*bpf_mem_area(pool, objs[i]) = area;
 	}
 	if (i < nr)
 		kfree_bulk(nr - i, objs + i);
@@ -205,7 +205,7 @@ unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
 				unsigned int nr, void **objs)
 {
 	gfp |= __GFP_ZERO | __GFP_ACCOUNT | __GFP_NOWARN;
-	nr = bpf_mem_test_permit(nr);
+	nr = bpf_mem_test_permit(nr, gfp);
 	if (nr)
 		nr = slab_alloc_bulk(&pool->slab, gfp, nr, objs);
 	if (pool->area_size)
@@ -235,7 +235,7 @@ void bpf_mem_slab_free(struct bpf_mem_pool *pool, struct llist_node *list)
 		if (pool->dtor)
 			pool->dtor(bpf_mem_user(list), pool->dtor_ctx);
 		if (pool->area_size)
-			free_percpu(bpf_mem_obj(list)->area[0]);
+			free_percpu(*bpf_mem_area(pool, list));
 		objs[nr++] = list;
 		if (nr < FREE_BULK && next)
 			continue;
@@ -244,6 +244,21 @@ void bpf_mem_slab_free(struct bpf_mem_pool *pool, struct llist_node *list)
 		bpf_mem_test_live(-(long)nr);
 		nr = 0;
 	}
+}
+
+/**
+ * bpf_mem_slab_footprint() - memory that one object of a pool takes
+ * @pool: the pool
+ *
+ * Context: Any.
+ * Return: Bytes, per-CPU area included.
+ */
+size_t bpf_mem_slab_footprint(const struct bpf_mem_pool *pool)
+{
+	const struct bpf_mem_slab *slab = &pool->slab;
+	size_t size = slab->cache ? kmem_cache_size(slab->cache) : kmalloc_size_roundup(slab->size);
+
+	return size + pool->area_size * num_possible_cpus();
 }
 
 /**

@@ -229,7 +229,7 @@ static void test_places_are_reached(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, nested);
 	KUNIT_EXPECT_TRUE(test, deferred);
 	KUNIT_EXPECT_TRUE(test, overflow);
-	KUNIT_EXPECT_EQ(test, atomic_read(&pool->mag.nr_chains), pool->mag.marks.slots);
+	KUNIT_EXPECT_EQ(test, atomic_read(&pool->mag.nr_chains), pool->mag.nr_slots);
 }
 
 static void test_destroy_of_nothing(struct kunit *test)

@@ -145,7 +145,7 @@ static void test_slab_refuses_for_good(struct kunit *test)
 }
 
 /* Part of a batch is better than none. */
-static unsigned int permit_seven(unsigned int nr)
+static unsigned int permit_seven(unsigned int nr, gfp_t gfp)
 {
 	return min(nr, 7U);
 }

@@ -415,6 +415,41 @@ static void test_unit_init_twice(struct kunit *test)
 	}
 }
 
+/* An object and its area are one: made, recycled and taken apart together. */
+static void test_area_belongs_to_its_object(struct kunit *test)
+{
+	struct bpf_mem_alloc ma = {};
+	void __percpu *area[100];
+	void *objs[100];
+	unsigned int i, nr;
+
+	KUNIT_EXPECT_EQ(test, bpf_mem_alloc_init_area(&ma, 64, 16, 57), -EINVAL);
+	KUNIT_EXPECT_EQ(test, bpf_mem_alloc_init_area(&ma, 64, 16, 64), -EINVAL);
+	KUNIT_EXPECT_EQ(test, bpf_mem_alloc_init_area(&ma, 64, 0, 0), -EINVAL);
+	KUNIT_EXPECT_EQ(test, bpf_mem_alloc_init_area(&ma, 0, 16, 0), -EINVAL);
+	KUNIT_EXPECT_NULL(test, memchr_inv(&ma, 0, sizeof(ma)));
+	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_init_area(&ma, 64, 16, 56), 0);
+	nr = memalloc_test_fill(&ma, objs, ARRAY_SIZE(objs));
+	KUNIT_EXPECT_EQ(test, nr, ARRAY_SIZE(objs));
+	for (i = 0; i < nr; i++) {
+		area[i] = *(void __percpu **)(objs[i] + 56);
+		KUNIT_EXPECT_TRUE(test, IS_ALIGNED((unsigned long)area[i], 8));
+		KUNIT_EXPECT_NULL(test, memchr_inv(raw_cpu_ptr(area[i]), 0, 16));
+		memset(objs[i], i, 56);
+	}
+	memalloc_test_free_all(&ma, objs, nr);
+	nr = memalloc_test_fill(&ma, objs, nr);
+	for (i = 0; i < nr; i++) {
+		u8 mark = *((u8 *)objs[i] + 8);
+
+		/* One that is fresh from the slab has no mark. */
+		if (mark && mark < ARRAY_SIZE(area))
+			KUNIT_EXPECT_TRUE(test, *(void __percpu **)(objs[i] + 56) == area[mark]);
+	}
+	memalloc_test_free_all(&ma, objs, nr);
+	bpf_mem_alloc_destroy(&ma);
+}
+
 static struct kunit_case memalloc_cases[] = {
 	KUNIT_CASE(test_size_class_index_of_every_size),
 	KUNIT_CASE(test_size_class_boundaries_above_192),
@@ -437,6 +472,7 @@ static struct kunit_case memalloc_cases[] = {
 	KUNIT_CASE_PARAM(test_percpu_pointer_survives_reuse, area_size_gen_params),
 	KUNIT_CASE(test_percpu_classes_cost_nothing_until_asked_for),
 	KUNIT_CASE(test_unit_init_twice),
+	KUNIT_CASE(test_area_belongs_to_its_object),
 	{}
 };
 

@@ -8,7 +8,7 @@
 #include "memalloc_test_util.h"
 
 #define OPERATIONS	200000
-#define MOST_HELD	300
+#define MOST_HELD	128
 #define RING		256	/* objects under way from producer to consumer */
 
 typedef int (*worker_fn)(void *arg);

@@ -45,6 +45,13 @@ void memalloc_test_exit(struct kunit *test)
 	KUNIT_EXPECT_TRUE_MSG(test, balanced, "%ld objects leaked", test_live() - fix->live);
 }
 
+void memalloc_test_rebase(struct kunit *test)
+{
+	struct fixture *fix = test->priv;
+
+	fix->live = test_live();
+}
+
 static struct bpf_mem_alloc *managed_ma(struct kunit *test)
 {
 	struct fixture *fix = test->priv;
@@ -130,17 +137,17 @@ unsigned int memalloc_test_fill(struct bpf_mem_alloc *ma, void **objs, unsigned 
 
 unsigned int memalloc_test_burst(struct bpf_mem_alloc *ma, void **objs, unsigned int nr)
 {
+	unsigned int got = 0;
 	unsigned long flags;
-	unsigned int i;
 
 	local_irq_save(flags);
-	for (i = 0; i < nr; i++) {
-		objs[i] = bpf_mem_cache_alloc(ma);
-		if (!objs[i])
-			break;
+	while (nr--) {
+		objs[got] = bpf_mem_cache_alloc(ma);
+		if (objs[got])
+			got++;
 	}
 	local_irq_restore(flags);
-	return i;
+	return got;
 }
 
 void memalloc_test_free_all(struct bpf_mem_alloc *ma, void **objs, unsigned int nr)
@@ -207,13 +214,15 @@ u32 memalloc_test_seed(struct kunit *test)
 
 static struct memalloc_test_slab *watched;
 
-static unsigned int permit(unsigned int nr)
+static unsigned int permit(unsigned int nr, gfp_t gfp)
 {
 	struct memalloc_test_slab *slab = watched;
 	int call = atomic_inc_return(&slab->calls);
 	int from = atomic_read(&slab->refuse_from);
 
 	if (from && call >= from && call <= atomic_read(&slab->refuse_to))
+		return 0;
+	if (atomic_read(&slab->refuse_atomic) && !gfpflags_allow_blocking(gfp))
 		return 0;
 	atomic_add(nr, &slab->objects);
 	return nr;

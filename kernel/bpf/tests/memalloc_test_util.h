@@ -36,6 +36,14 @@ static inline struct bpf_mem_pool *test_pool(struct bpf_mem_alloc *ma)
 	return &ma->pools->pool[0];
 }
 
+/* For cases that want to know how many objects a refill brings: one batch. */
+static inline void test_ignore_demand(struct bpf_mem_pool *pool)
+{
+	pool->mag.target = 1;
+	pool->mag.marks.busy_target = 0;
+	pool->mag.marks.limit = 0;
+}
+
 static inline struct pcpu_magazine_cpu *test_this_cpu(struct bpf_mem_alloc *ma)
 {
 	return raw_cpu_ptr(ma->cpus);
@@ -47,6 +55,8 @@ static inline struct pcpu_magazine_cpu *test_this_cpu(struct bpf_mem_alloc *ma)
  */
 int memalloc_test_init(struct kunit *test);
 void memalloc_test_exit(struct kunit *test);
+/* Objects of allocators that are not the test's have come or gone: count anew. */
+void memalloc_test_rebase(struct kunit *test);
 
 /* An allocator that is destroyed when the case ends, if it still exists. */
 struct bpf_mem_alloc *memalloc_test_ma(struct kunit *test, int size, bool percpu);
@@ -59,7 +69,10 @@ void memalloc_test_settle(struct bpf_mem_pool *pool);
 
 /* Allocate @nr objects into @objs; returns how many came. */
 unsigned int memalloc_test_fill(struct bpf_mem_alloc *ma, void **objs, unsigned int nr);
-/* The same with interrupts off: no refill comes in between. */
+/*
+ * Ask @nr times with interrupts off, whatever comes of it: no refill comes in
+ * between. Returns how many were had.
+ */
 unsigned int memalloc_test_burst(struct bpf_mem_alloc *ma, void **objs, unsigned int nr);
 void memalloc_test_free_all(struct bpf_mem_alloc *ma, void **objs, unsigned int nr);
 
@@ -83,6 +96,7 @@ struct memalloc_test_slab {
 	atomic_t objects;	/* how many objects in all */
 	atomic_t refuse_from;	/* calls from this one on get nothing; 0: never */
 	atomic_t refuse_to;	/* ... up to this one */
+	atomic_t refuse_atomic;	/* calls that may not sleep get nothing */
 };
 
 struct memalloc_test_slab *memalloc_test_watch_slab(struct kunit *test);

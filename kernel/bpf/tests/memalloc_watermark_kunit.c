@@ -46,7 +46,15 @@ KUNIT_ARRAY_PARAM(mark_row, mark_rows, mark_row_desc);
 
 static struct bpf_mem_alloc *row_ma(struct kunit *test, const struct mark_row *row)
 {
-	return memalloc_test_ma(test, row->percpu ? row->size : row->size - 8, row->percpu);
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, row->percpu ? row->size : row->size - 8,
+						    row->percpu);
+
+	/*
+	 * How stock follows demand has cases of its own, and per-CPU areas are
+	 * no exception here.
+	 */
+	test_ignore_demand(test_pool(ma));
+	return ma;
 }
 
 static unsigned int row_stock(struct bpf_mem_alloc *ma)
@@ -59,6 +67,11 @@ static unsigned int row_stock(struct bpf_mem_alloc *ma)
 static unsigned int depot_chains(struct bpf_mem_alloc *ma)
 {
 	return atomic_read(&test_pool(ma)->mag.nr_chains);
+}
+
+static unsigned int target(struct bpf_mem_alloc *ma)
+{
+	return test_pool(ma)->mag.marks.target;
 }
 
 static void **row_array(struct kunit *test, unsigned int nr)
@@ -110,11 +123,11 @@ static void test_fresh_allocator_has_a_batch(struct kunit *test)
 {
 	const struct mark_row *row = test->param_value;
 	struct bpf_mem_alloc *ma = row_ma(test, row);
-	void **objs = row_array(test, row->batch + 1);
-	unsigned int nr;
+	unsigned int nr, all = row->batch * target(ma);
+	void **objs = row_array(test, all + 1);
 
-	nr = memalloc_test_burst(ma, objs, row->batch + 1);
-	KUNIT_EXPECT_EQ(test, nr, row->batch);
+	nr = memalloc_test_burst(ma, objs, all + 1);
+	KUNIT_EXPECT_EQ(test, nr, all);
 	memalloc_test_free_all(ma, objs, nr);
 }
 
@@ -126,14 +139,14 @@ static void test_falling_below_low_queues_one_refill(struct kunit *test)
 {
 	const struct mark_row *row = test->param_value;
 	struct bpf_mem_alloc *ma = row_ma(test, row);
-	void **objs = row_array(test, 8 * row->batch);
+	void **objs = row_array(test, 8 * row->batch + 8);
 	struct memalloc_test_slab *slab;
 	unsigned int nr, above;
 	unsigned long flags;
 	bool early, late;
 
 	/* The first object makes the CPU's stock from the depot's only batch. */
-	for (nr = 0; nr < 4 && (row_stock(ma) < row->low || depot_chains(ma) != 1);) {
+	for (nr = 0; nr < 8 && (row_stock(ma) < row->low || depot_chains(ma) != 1);) {
 		nr += memalloc_test_burst(ma, objs + nr, 1);
 		memalloc_test_settle(test_pool(ma));
 	}
@@ -273,7 +286,8 @@ static void test_exceeding_high_gives_batches_away(struct kunit *test)
 	kept = row->high + slots * row->batch;
 	trimmed = test_wait_for(before - test_live() >= (long)nr - kept);
 	KUNIT_EXPECT_TRUE(test, trimmed);
-	KUNIT_EXPECT_EQ(test, depot_chains(ma), slots);
+	/* What is more than the target goes, too, when nobody comes for long. */
+	KUNIT_EXPECT_LE(test, depot_chains(ma), slots);
 	KUNIT_EXPECT_GE(test, row_stock(ma), min(row->low, row->high - row->batch));
 }
 

@@ -11,6 +11,7 @@
 #include <linux/atomic.h>
 #include <linux/types.h>
 
+union bpf_attr;
 struct bpf_mem_pools;
 struct obj_cgroup;
 struct pcpu_magazine_cpu;
@@ -40,6 +41,11 @@ void bpf_mem_alloc_destroy(struct bpf_mem_alloc *ma);
 void bpf_mem_alloc_set_dtor(struct bpf_mem_alloc *ma,
 			    void (*dtor)(void *obj, void *ctx),
 			    void (*ctx_free)(void *ctx), void *ctx);
+
+/* Hash maps without preallocation, asked for by the map or by sysctl */
+extern int sysctl_bpf_force_dyn_alloc;
+bool bpf_map_wants_dyn_alloc(const union bpf_attr *attr);
+bool bpf_map_may_reserve(const union bpf_attr *attr);
 
 /* Objects of a fixed size with a per-CPU area each */
 int bpf_mem_alloc_init_area(struct bpf_mem_alloc *ma, int size, int area_size,

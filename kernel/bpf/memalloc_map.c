@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * BPF memory allocator: what a map is created with.
+ *
+ * kernel.bpf_force_dyn_alloc: hash maps without preallocation, system wide.
+ * What a program or user space can see of a map, its flags included, stays as
+ * it was created: tools compare flags before they reuse a pinned map.
+ */
+#include <linux/bpf.h>
+#include <linux/bpf_mem_alloc.h>
+#include <linux/init.h>
+#include <linux/sysctl.h>
+
+int sysctl_bpf_force_dyn_alloc __read_mostly;
+
+/**
+ * bpf_map_wants_dyn_alloc() - is a map to allocate its elements when they come?
+ * @attr: attributes that a hash map of any type is created with
+ *
+ * Context: Any.
+ * Return: true if so.
+ */
+bool bpf_map_wants_dyn_alloc(const union bpf_attr *attr)
+{
+	if (attr->map_flags & BPF_F_NO_PREALLOC)
+		return true;
+	return READ_ONCE(sysctl_bpf_force_dyn_alloc) &&
+	       (attr->map_type == BPF_MAP_TYPE_HASH ||
+		attr->map_type == BPF_MAP_TYPE_PERCPU_HASH);
+}
+
+/**
+ * bpf_map_may_reserve() - may map_extra be a number of elements to reserve?
+ * @attr: attributes that a map of any type is created with
+ *
+ * A dynamic hash map takes it from there: so many updates succeed from any
+ * context without a refill in between, see bpf_mem_alloc_reserve(). The upper
+ * half is kept for later and must be zero. It goes with the flag only, so that
+ * what is valid does not depend on the sysctl.
+ *
+ * Context: Any.
+ * Return: true if so.
+ */
+bool bpf_map_may_reserve(const union bpf_attr *attr)
+{
+	return attr->map_flags & BPF_F_NO_PREALLOC && attr->map_extra <= U32_MAX &&
+	       (attr->map_type == BPF_MAP_TYPE_HASH ||
+		attr->map_type == BPF_MAP_TYPE_PERCPU_HASH ||
+		attr->map_type == BPF_MAP_TYPE_HASH_OF_MAPS);
+}
+
+#ifdef CONFIG_SYSCTL
+static struct ctl_table bpf_mem_sysctls[] = {
+	{
+		.procname	= "bpf_force_dyn_alloc",
+		.data		= &sysctl_bpf_force_dyn_alloc,
+		.maxlen		= sizeof(sysctl_bpf_force_dyn_alloc),
+		.mode		= 0600,
+		.proc_handler	= proc_dointvec_minmax,
+		.extra1		= SYSCTL_ZERO,
+		.extra2		= SYSCTL_ONE,
+	},
+};
+
+static int __init bpf_mem_sysctl_init(void)
+{
+	register_sysctl_init("kernel", bpf_mem_sysctls);
+	return 0;
+}
+late_initcall(bpf_mem_sysctl_init);
+#endif

@@ -21,10 +21,10 @@
  *	             restock |  v
  *	  user          alloc_bulk()   overflow()      scavenge(), deferred list
  *
- * There is no lock. Per-CPU chains are owned by whoever set ->busy, see
- * struct pcpu_magazine_cpu; slots and lists change by single atomic
- * instructions, and always hand over a whole chain or list, so no pointer
- * that was read earlier is ever compared (no ABA).
+ * There is no lock. Loaded chains are owned by whoever set ->busy, see
+ * struct pcpu_magazine_cpu; slots (the spare chain of a CPU is one) and lists
+ * change by single atomic instructions, and always hand over a whole chain or
+ * list, so no pointer that was read earlier is ever compared (no ABA).
  *
  * A chain that a slot holds is private to whoever exchanged it out. A nested
  * context that comes while a list or chain is in the hands of the context
@@ -40,17 +40,20 @@
 #include <linux/minmax.h>
 #include <linux/overflow.h>
 #include <linux/pcpu_magazine.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 
 static_assert(sizeof(struct pcpu_magazine_cpu) == 64);
 
 /*
- * Objects are at least word aligned, so the lowest bit of a slot is free to
- * say that the chain has exactly one batch. Without it the chain is shorter
- * (the rest of something) and is counted when it is taken.
+ * Objects are at least word aligned, so the lowest bits of a slot are free for
+ * a tag. If it is the one that goes with the batch of now, the chain is exactly
+ * that long. Else it is the rest of something, or older than the last change of
+ * the batch, and is counted when it is taken.
  */
-#define SLOT_EXACT	1UL
+#define TAG_BITS	2
+#define SLOT_TAG	((1UL << TAG_BITS) - 1)
 
 /* Objects that one call of alloc_bulk() asks for: an array on the stack. */
 #define BULK		64U
@@ -132,25 +135,17 @@ static void parts_free(struct pcpu_magazine_depot *part)
 	}
 }
 
-/* Every CPU starts its search elsewhere: fewer collisions, and its own chains first. */
-static unsigned int notrace part_start(struct pcpu_magazine_depot *part)
-{
-	return raw_smp_processor_id() % part->nr;
-}
-
-static unsigned int notrace part_next(struct pcpu_magazine_depot *part, unsigned int i)
-{
-	return ++i == part->nr ? 0 : i;
-}
+/* Slots are filled from the first on, so the level is a good guess where to look. */
 
 static unsigned long notrace part_get(struct pcpu_magazine_depot *part)
 {
-	unsigned int n, i = part_start(part);
+	unsigned int n, i = min_t(unsigned int, atomic_read(&part->level), part->nr);
 	unsigned long slot;
 
-	if (!atomic_read(&part->level))
+	if (!i)
 		return 0;
-	for (n = part->nr; n; n--, i = part_next(part, i)) {
+	for (n = part->nr; n; n--) {
+		i = (i ?: part->nr) - 1;
 		if (!READ_ONCE(part->slots[i]))
 			continue;
 		slot = xchg(&part->slots[i], 0);
@@ -164,18 +159,44 @@ static unsigned long notrace part_get(struct pcpu_magazine_depot *part)
 
 static bool notrace part_put(struct pcpu_magazine_depot *part, unsigned long slot)
 {
-	unsigned int n, i = part_start(part);
+	unsigned int n, i = atomic_read(&part->level);
 
-	if (atomic_read(&part->level) >= part->nr)
+	if (i >= part->nr)
 		return false;
 	atomic_inc(&part->level);
-	for (n = part->nr; n; n--, i = part_next(part, i)) {
+	for (n = part->nr; n; n--, i++) {
+		if (i == part->nr)
+			i = 0;
 		/* cmpxchg() orders the links of the chain before its publication. */
 		if (!READ_ONCE(part->slots[i]) && !cmpxchg(&part->slots[i], 0, slot))
 			return true;
 	}
 	atomic_dec(&part->level);
 	return false;
+}
+
+/* What a slot holds. Packed and published with preemption off: see retag(). */
+
+static unsigned long notrace slot_pack(struct pcpu_magazine *mag, struct llist_node *first,
+				       unsigned int nr)
+{
+	unsigned int batch_tag = READ_ONCE(mag->batch_tag);
+
+	return (unsigned long)first |
+	       (nr == batch_tag >> TAG_BITS ? batch_tag & SLOT_TAG : 0);
+}
+
+static notrace struct llist_node *slot_unpack(struct pcpu_magazine *mag, unsigned long slot,
+					      unsigned int *nr)
+{
+	struct llist_node *first = (struct llist_node *)(slot & ~SLOT_TAG);
+	unsigned int batch_tag = READ_ONCE(mag->batch_tag);
+
+	if ((slot & SLOT_TAG) == (batch_tag & SLOT_TAG))
+		*nr = batch_tag >> TAG_BITS;
+	else
+		*nr = chain_count(first);
+	return first;
 }
 
 /* The depot */
@@ -188,7 +209,6 @@ static unsigned int notrace depot_level(struct pcpu_magazine *mag)
 static notrace struct llist_node *depot_get(struct pcpu_magazine *mag, unsigned int *nr)
 {
 	struct pcpu_magazine_depot *part;
-	struct llist_node *first;
 	unsigned long slot;
 
 	if (!depot_level(mag))
@@ -198,9 +218,7 @@ static notrace struct llist_node *depot_get(struct pcpu_magazine *mag, unsigned 
 		if (!slot)
 			continue;
 		atomic_dec(&mag->nr_chains);
-		first = (struct llist_node *)(slot & ~SLOT_EXACT);
-		*nr = slot & SLOT_EXACT ? mag->marks.batch : chain_count(first);
-		return first;
+		return slot_unpack(mag, slot, nr);
 	}
 	return NULL;
 }
@@ -208,18 +226,19 @@ static notrace struct llist_node *depot_get(struct pcpu_magazine *mag, unsigned 
 static bool notrace depot_put(struct pcpu_magazine *mag, struct llist_node *first,
 			      unsigned int nr)
 {
-	unsigned long slot = (unsigned long)first;
 	struct pcpu_magazine_depot *part;
+	unsigned long slot;
+	bool done = false;
 
-	if (nr == mag->marks.batch)
-		slot |= SLOT_EXACT;
+	preempt_disable_notrace();
+	slot = slot_pack(mag, first, nr);
 	atomic_inc(&mag->nr_chains);
-	for (part = READ_ONCE(mag->depot); part; part = READ_ONCE(part->next)) {
-		if (part_put(part, slot))
-			return true;
-	}
-	atomic_dec(&mag->nr_chains);
-	return false;
+	for (part = READ_ONCE(mag->depot); part && !done; part = READ_ONCE(part->next))
+		done = part_put(part, slot);
+	if (!done)
+		atomic_dec(&mag->nr_chains);
+	preempt_enable_notrace();
+	return done;
 }
 
 /* Below this a refill is asked for: not each time that one batch is gone. */
@@ -313,6 +332,22 @@ bool notrace pcpu_magazine_is_low(struct pcpu_magazine *mag)
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_is_low);
 
+/* Events */
+
+static void notrace count_event(struct pcpu_magazine *mag, enum pcpu_magazine_event event)
+{
+	atomic_long_inc(&mag->events[event]);
+}
+
+static enum pcpu_magazine_event notrace miss_event(void)
+{
+	if (in_nmi())
+		return PCPU_MAGAZINE_MISS_NMI;
+	if (in_hardirq())
+		return PCPU_MAGAZINE_MISS_HARDIRQ;
+	return in_serving_softirq() ? PCPU_MAGAZINE_MISS_SOFTIRQ : PCPU_MAGAZINE_MISS_TASK;
+}
+
 /* A CPU's own chains: the caller has set busy. */
 
 static unsigned int notrace cpu_stock(struct pcpu_magazine_cpu *c)
@@ -321,40 +356,59 @@ static unsigned int notrace cpu_stock(struct pcpu_magazine_cpu *c)
 }
 
 static void notrace cpu_push_chain(struct pcpu_magazine_cpu *c, struct llist_node *first,
-				   struct llist_node *last, unsigned int nr)
+				   unsigned int nr)
 {
-	last->next = c->loaded;
+	/* In this order a count of objects in use errs towards more. */
+	atomic_long_add(nr, &c->mag->nr_out);
+	smp_mb__after_atomic();	/* before c->nr: pairs with pcpu_magazine_used() */
+	chain_nth(first, nr)->next = c->loaded;
 	c->loaded = first;
 	c->nr += nr;
 }
 
-static void notrace cpu_push(struct pcpu_magazine_cpu *c, struct llist_node *obj)
-{
-	cpu_push_chain(c, obj, obj, 1);
-}
-
 /* Cut a batch off the front of the loaded chain; O(1) if it is exactly that. */
-static notrace struct llist_node *cpu_cut_batch(struct pcpu_magazine_cpu *c)
+static notrace struct llist_node *cpu_cut_batch(struct pcpu_magazine_cpu *c, unsigned int *nr)
 {
-	unsigned int batch = c->mag->marks.batch;
 	struct llist_node *first = c->loaded, *last;
 
-	if (c->nr == batch) {
+	*nr = min(READ_ONCE(c->mag->marks.batch), c->nr);
+	if (c->nr == *nr) {
 		c->loaded = NULL;
 	} else {
-		last = chain_nth(first, batch);
+		last = chain_nth(first, *nr);
 		c->loaded = last->next;
 		last->next = NULL;
 	}
-	c->nr -= batch;
+	c->nr -= *nr;
+	smp_mb__before_atomic();	/* as in cpu_push_chain() */
+	atomic_long_sub(*nr, &c->mag->nr_out);
 	return first;
 }
 
-static void notrace cpu_set_spare(struct pcpu_magazine_cpu *c, struct llist_node *first,
+/* Only this CPU fills its spare slot, so it stays empty until it does. */
+static void notrace cpu_put_spare(struct pcpu_magazine_cpu *c, struct llist_node *first,
 				  unsigned int nr)
 {
-	c->spare = first;
 	c->nr_spare = nr;
+	/* The links before the publication: pairs with the xchg() of a taker. */
+	smp_store_release(&c->spare, slot_pack(c->mag, first, nr));
+}
+
+/* The spare chain, or NULL if there is none or another has been quicker. */
+static notrace struct llist_node *cpu_take_spare(struct pcpu_magazine_cpu *c, unsigned int *nr)
+{
+	unsigned long slot = xchg(&c->spare, 0);
+
+	*nr = c->nr_spare;
+	c->nr_spare = 0;
+	return (struct llist_node *)(slot & ~SLOT_TAG);
+}
+
+/* Who is out of everything may have taken the spare chain. */
+static void notrace cpu_look_after_spare(struct pcpu_magazine_cpu *c)
+{
+	if (c->nr_spare && !READ_ONCE(c->spare))
+		c->nr_spare = 0;
 }
 
 /*
@@ -367,79 +421,123 @@ static void notrace cpu_set_spare(struct pcpu_magazine_cpu *c, struct llist_node
 static void notrace cpu_set_marks(struct pcpu_magazine_cpu *c, bool is_short)
 {
 	const struct pcpu_magazine_marks *marks = &c->mag->marks;
+	unsigned int low = READ_ONCE(marks->low), high = READ_ONCE(marks->high);
+	unsigned int batch = READ_ONCE(marks->batch);
 
 	if (is_short)
 		c->mark = c->nr_spare ? 0 : c->nr / 2;
 	else
-		c->mark = marks->low > c->nr_spare ? marks->low - c->nr_spare : 0;
-	if (!c->nr_spare && c->nr <= marks->batch)
-		c->full = marks->batch;
+		c->mark = low > c->nr_spare ? low - c->nr_spare : 0;
+	if (!c->nr_spare && c->nr <= batch)
+		c->full = batch;
 	else
-		c->full = marks->high > c->nr_spare ? marks->high - c->nr_spare : 0;
+		c->full = high > c->nr_spare ? high - c->nr_spare : 0;
+}
+
+/*
+ * What CPUs have put aside, this one or another, is open to who has nothing
+ * else. No call here that a program could trace, so no iterator of cpumask.h.
+ */
+static notrace struct llist_node *steal(struct pcpu_magazine *mag)
+{
+	struct pcpu_magazine_cpu *c;
+	struct llist_node *list;
+	unsigned long slot;
+	unsigned int cpu;
+
+	for (cpu = 0; cpu < nr_cpu_ids; cpu++) {
+		if (!cpu_possible(cpu))
+			continue;
+		c = per_cpu_ptr(mag->cpus, cpu);
+		slot = READ_ONCE(c->spare) ? xchg(&c->spare, 0) : 0;
+		list = (struct llist_node *)(slot & ~SLOT_TAG);
+		if (!list && !llist_empty(&c->nested))
+			list = llist_del_all(&c->nested);
+		if (list)
+			return list;
+	}
+	return NULL;
 }
 
 /* What is left when neither this CPU nor the depot has anything. */
 static notrace struct llist_node *last_resort(struct pcpu_magazine *mag)
 {
+	enum pcpu_magazine_event event = PCPU_MAGAZINE_SCAVENGED;
 	struct llist_node *list = NULL;
 
 	if (mag->ops->scavenge)
 		list = mag->ops->scavenge(mag);
-	if (!list)
+	if (!list) {
+		event = PCPU_MAGAZINE_STOLEN;
+		list = steal(mag);
+	}
+	if (!list) {
+		event = PCPU_MAGAZINE_RESERVE;
 		list = reserve_get(mag);
-	if (!list)
+	}
+	if (!list) {
+		event = miss_event();
 		atomic_inc(&mag->missed);
+	}
+	count_event(mag, event);
 	return list;
+}
+
+/* A batch from the depot for this CPU. */
+static notrace struct llist_node *cpu_fetch(struct pcpu_magazine_cpu *c, unsigned int *nr)
+{
+	struct llist_node *first = depot_get(c->mag, nr);
+
+	if (first)
+		c->nr_fetched++;
+	return first;
 }
 
 /* The loaded chain is empty: put any other stock in its place. */
 static void notrace cpu_reload(struct pcpu_magazine_cpu *c)
 {
-	struct pcpu_magazine *mag = c->mag;
+	struct llist_node *first = NULL;
 	unsigned int nr;
 
-	if (c->nr_spare) {
-		c->loaded = c->spare;
-		c->nr = c->nr_spare;
-		cpu_set_spare(c, NULL, 0);
+	if (c->nr_spare)
+		first = cpu_take_spare(c, &nr);
+	if (!first) {
+		first = llist_del_all(&c->nested);
+		nr = chain_count(first);
+	}
+	if (!first)
+		first = cpu_fetch(c, &nr);
+	if (!first) {
+		first = last_resort(c->mag);
+		nr = chain_count(first);
+	}
+	if (!first)
 		return;
-	}
-	c->loaded = llist_del_all(&c->nested);
-	if (c->loaded) {
-		nr = chain_count(c->loaded);
-	} else {
-		c->loaded = depot_get(mag, &nr);
-		if (!c->loaded) {
-			c->loaded = last_resort(mag);
-			nr = chain_count(c->loaded);
-		}
-	}
-	/* In this order a count of objects in use errs towards more. */
-	atomic_long_add(nr, &mag->nr_out);
-	barrier();
+	atomic_long_add(nr, &c->mag->nr_out);
+	smp_mb__after_atomic();	/* as in cpu_push_chain() */
+	c->loaded = first;
 	c->nr = nr;
 }
 
 /* Bring the stock to the low watermark, from the depot. False: it is empty. */
 static bool notrace cpu_top_up(struct pcpu_magazine_cpu *c)
 {
-	struct llist_node *first;
-	unsigned int nr, spare;
+	struct llist_node *first, *shorter;
+	unsigned int nr, nr_shorter;
 
-	while (cpu_stock(c) < c->mag->marks.low) {
-		first = depot_get(c->mag, &nr);
+	while (cpu_stock(c) < READ_ONCE(c->mag->marks.low)) {
+		first = cpu_fetch(c, &nr);
 		if (!first)
 			return false;
-		atomic_long_add(nr, &c->mag->nr_out);
-		spare = c->nr_spare;
-		/* The longer chain stays whole, the shorter one is joined. */
-		if (spare < nr) {
-			swap(first, c->spare);
-			swap(nr, spare);
-			c->nr_spare = spare;
+		if (c->nr_spare >= nr) {
+			cpu_push_chain(c, first, nr);
+			continue;
 		}
-		if (nr)
-			cpu_push_chain(c, first, chain_nth(first, nr), nr);
+		/* The longer chain stays whole, the shorter one is joined. */
+		shorter = cpu_take_spare(c, &nr_shorter);
+		cpu_put_spare(c, first, nr);
+		if (shorter)
+			cpu_push_chain(c, shorter, nr_shorter);
 	}
 	return true;
 }
@@ -454,16 +552,16 @@ static void notrace hand_over(struct pcpu_magazine *mag, struct llist_node *firs
 /* Stock is at the high watermark: give a batch away. */
 static void notrace cpu_give_batch(struct pcpu_magazine_cpu *c)
 {
-	struct llist_node *first = c->spare;
-	unsigned int nr = c->nr_spare;
+	struct llist_node *first;
+	unsigned int nr;
 
-	if (nr) {
-		cpu_set_spare(c, NULL, 0);
-	} else {
-		nr = c->mag->marks.batch;
-		first = cpu_cut_batch(c);
-	}
-	atomic_long_sub(nr, &c->mag->nr_out);
+	if (c->nr_spare)
+		first = cpu_take_spare(c, &nr);
+	else
+		first = cpu_cut_batch(c, &nr);
+	if (!first)
+		return;
+	c->nr_returned++;
 	hand_over(c->mag, first, nr);
 }
 
@@ -471,18 +569,17 @@ static void notrace cpu_give_batch(struct pcpu_magazine_cpu *c)
 static void notrace cpu_make_room(struct pcpu_magazine_cpu *c)
 {
 	const struct pcpu_magazine_marks *marks = &c->mag->marks;
-	struct llist_node *nested = llist_del_all(&c->nested);
+	struct llist_node *list = llist_del_all(&c->nested);
+	unsigned int nr;
 
-	if (unlikely(nested)) {
-		unsigned int nr = chain_count(nested);
-
-		atomic_long_add(nr, &c->mag->nr_out);
-		cpu_push_chain(c, nested, chain_nth(nested, nr), nr);
-	}
-	while (cpu_stock(c) >= marks->high)
+	if (unlikely(list))
+		cpu_push_chain(c, list, chain_count(list));
+	while (cpu_stock(c) >= READ_ONCE(marks->high))
 		cpu_give_batch(c);
-	if (!c->nr_spare && c->nr >= marks->batch)
-		cpu_set_spare(c, cpu_cut_batch(c), marks->batch);
+	if (!c->nr_spare && c->nr >= READ_ONCE(marks->batch)) {
+		list = cpu_cut_batch(c, &nr);
+		cpu_put_spare(c, list, nr);
+	}
 }
 
 /**
@@ -504,6 +601,7 @@ notrace struct llist_node *pcpu_magazine_get_slow(struct pcpu_magazine_cpu *c)
 	if (unlikely(!mag))
 		goto out;
 	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_GET_SLOW);
+	cpu_look_after_spare(c);
 	if (!c->nr)
 		cpu_reload(c);
 	if (c->nr) {
@@ -556,6 +654,7 @@ notrace struct llist_node *pcpu_magazine_get_nested(struct pcpu_magazine_cpu *c)
 
 	if (unlikely(!mag))
 		return NULL;
+	count_event(mag, PCPU_MAGAZINE_NESTED_GET);
 	list = llist_del_all(&c->nested);
 	if (!list) {
 		list = depot_get(mag, &nr);
@@ -586,8 +685,11 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_get_nested);
 void notrace pcpu_magazine_put_slow(struct pcpu_magazine_cpu *c, struct llist_node *obj)
 {
 	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_PUT_SLOW);
+	cpu_look_after_spare(c);
 	cpu_make_room(c);
-	cpu_push(c, obj);
+	obj->next = c->loaded;
+	c->loaded = obj;
+	c->nr++;
 	cpu_set_marks(c, false);
 	pcpu_magazine_leave(c);
 }
@@ -604,6 +706,7 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_put_slow);
  */
 void notrace pcpu_magazine_put_nested(struct pcpu_magazine_cpu *c, struct llist_node *obj)
 {
+	count_event(c->mag, PCPU_MAGAZINE_NESTED_PUT);
 	atomic_long_dec(&c->mag->nr_out);
 	pcpu_magazine_list_add(&c->nested, obj, obj);
 	/*
@@ -655,6 +758,7 @@ static unsigned int add_chain(struct pcpu_magazine *mag, unsigned int nr, gfp_t 
 	unsigned int got;
 
 	first = alloc_chain(mag, gfp, nr, &got);
+	atomic_long_add(got, &mag->events[PCPU_MAGAZINE_NEW]);
 	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_REFILL);
 	if (first)
 		hand_over(mag, first, got);
@@ -679,6 +783,7 @@ unsigned int pcpu_magazine_prefill(struct pcpu_magazine *mag, unsigned int nr, g
 	unsigned int got;
 
 	first = alloc_chain(mag, gfp, nr, &got);
+	atomic_long_add(got, &mag->events[PCPU_MAGAZINE_NEW]);
 	if (got > 1 && got <= mag->marks.batch) {
 		middle = chain_nth(first, got / 2);
 		hand_over(mag, middle->next, got - got / 2);
@@ -740,6 +845,15 @@ static bool fill_reserve(struct pcpu_magazine *mag, gfp_t gfp)
 	return true;
 }
 
+/* Refills that run at a time may forget each other's. */
+static void note_peak(struct pcpu_magazine *mag)
+{
+	unsigned int level = depot_level(mag);
+
+	if (level > READ_ONCE(mag->peak))
+		WRITE_ONCE(mag->peak, level);
+}
+
 /**
  * pcpu_magazine_refill() - bring the depot to its target
  * @mag: the pool
@@ -755,8 +869,10 @@ static bool fill_reserve(struct pcpu_magazine *mag, gfp_t gfp)
  */
 unsigned int pcpu_magazine_refill(struct pcpu_magazine *mag, gfp_t gfp)
 {
+	unsigned int batch = READ_ONCE(mag->marks.batch);
 	unsigned int goal, got, total = 0;
 
+	count_event(mag, PCPU_MAGAZINE_REFILLS);
 	follow_demand(mag, atomic_xchg(&mag->missed, 0));
 	goal = READ_ONCE(mag->target) + atomic_xchg(&mag->wanted, 0);
 	depot_grow(mag, READ_ONCE(mag->target), gfp);
@@ -764,11 +880,12 @@ unsigned int pcpu_magazine_refill(struct pcpu_magazine *mag, gfp_t gfp)
 	if (reserve_is_short(mag) && !fill_reserve(mag, gfp))
 		return 0;
 	while (depot_level(mag) < goal) {
-		got = add_chain(mag, mag->marks.batch, gfp);
+		got = add_chain(mag, batch, gfp);
 		total += got;
-		if (got < mag->marks.batch)
+		if (got < batch)
 			break;
 	}
+	note_peak(mag);
 	return total;
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_refill);
@@ -887,13 +1004,18 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_trim);
 /* Give all stock of a CPU to the depot: by that CPU, or when it is dead. */
 static void cpu_flush(struct pcpu_magazine_cpu *c)
 {
-	atomic_long_sub(cpu_stock(c), &c->mag->nr_out);
+	struct llist_node *list;
+	unsigned int nr;
+
 	hand_over_list(c->mag, llist_del_all(&c->nested));
-	hand_over_list(c->mag, c->spare);
-	hand_over_list(c->mag, c->loaded);
-	cpu_set_spare(c, NULL, 0);
+	hand_over_list(c->mag, cpu_take_spare(c, &nr));
+	list = c->loaded;
+	nr = c->nr;
 	c->loaded = NULL;
 	c->nr = 0;
+	smp_mb__before_atomic();	/* as in cpu_push_chain() */
+	atomic_long_sub(nr, &c->mag->nr_out);
+	hand_over_list(c->mag, list);
 	cpu_set_marks(c, false);
 }
 
@@ -929,8 +1051,8 @@ bool pcpu_magazine_has_stock(struct pcpu_magazine *mag, unsigned int cpu)
 {
 	struct pcpu_magazine_cpu *c = per_cpu_ptr(mag->cpus, cpu);
 
-	/* A hint, see above. */
-	return data_race(c->nr) || data_race(c->nr_spare) || !llist_empty(&c->nested);
+	/* A hint: the CPU may change it now. */
+	return data_race(c->nr) || READ_ONCE(c->spare) || !llist_empty(&c->nested);
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_has_stock);
 
@@ -958,12 +1080,12 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_flush_dead);
 struct llist_node *pcpu_magazine_restock(struct pcpu_magazine *mag,
 					 struct llist_node *list)
 {
+	unsigned int nr, batch = READ_ONCE(mag->marks.batch);
 	struct llist_node *last, *rest;
-	unsigned int nr;
 
 	for (; list; list = rest) {
 		last = list;
-		for (nr = 1; nr < mag->marks.batch && last->next; nr++)
+		for (nr = 1; nr < batch && last->next; nr++)
 			last = last->next;
 		rest = last->next;
 		last->next = NULL;
@@ -1027,12 +1149,11 @@ void pcpu_magazine_drain(struct pcpu_magazine *mag,
 
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(mag->cpus, cpu);
-		atomic_long_sub(cpu_stock(c), &mag->nr_out);
+		atomic_long_sub(c->nr, &mag->nr_out);
 		release(mag, c->loaded);
-		release(mag, c->spare);
 		c->loaded = NULL;
 		c->nr = 0;
-		cpu_set_spare(c, NULL, 0);
+		release(mag, cpu_take_spare(c, &nr));
 		cpu_set_marks(c, false);
 		release(mag, llist_del_all(&c->nested));
 	}
@@ -1056,14 +1177,16 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_drain);
  */
 unsigned int pcpu_magazine_stock(struct pcpu_magazine *mag)
 {
-	unsigned int nr = depot_level(mag) * mag->marks.batch;
+	unsigned int nr = depot_level(mag) * READ_ONCE(mag->marks.batch);
 	struct pcpu_magazine_cpu *c;
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(mag->cpus, cpu);
-		/* Their CPU may change them now: an estimate is all that is promised. */
-		nr += data_race(c->nr) + data_race(c->nr_spare);
+		/* An estimate: their CPU may change them now. */
+		nr += data_race(c->nr);
+		/* The same. */
+		nr += READ_ONCE(c->spare) ? data_race(c->nr_spare) : 0;
 	}
 	return nr;
 }
@@ -1089,14 +1212,125 @@ long notrace pcpu_magazine_used(struct pcpu_magazine *mag)
 
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(mag->cpus, cpu);
-		/* What their CPU does at this moment may count or not. */
-		cached += data_race(c->nr) + data_race(c->nr_spare);
+		/* May count what its CPU does at this moment, or not. */
+		cached += data_race(c->nr);
 	}
 	/* A chain that comes meanwhile counts as in use, not as stock twice. */
 	smp_rmb();
 	return atomic_long_read(&mag->nr_out) - cached;
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_used);
+
+/**
+ * pcpu_magazine_count() - how often something has happened
+ * @mag: the pool
+ * @event: what
+ *
+ * What CPUs count on their own is modulo 2^32 for each of them.
+ *
+ * Context: Any.
+ * Return: Number of times, or of objects for PCPU_MAGAZINE_NEW.
+ */
+unsigned long pcpu_magazine_count(struct pcpu_magazine *mag, enum pcpu_magazine_event event)
+{
+	unsigned long sum = 0;
+	int cpu;
+
+	if (event < PCPU_MAGAZINE_NR_SHARED)
+		return atomic_long_read(&mag->events[event]);
+	for_each_possible_cpu(cpu) {
+		struct pcpu_magazine_cpu *c = per_cpu_ptr(mag->cpus, cpu);
+
+		sum += READ_ONCE(*(event == PCPU_MAGAZINE_FETCHED ? &c->nr_fetched :
+								    &c->nr_returned));
+	}
+	return sum;
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_count);
+
+static bool marks_are_sane(const struct pcpu_magazine_marks *marks)
+{
+	return marks->low && marks->low < marks->high && marks->batch &&
+	       marks->batch <= marks->high - marks->low && marks->batch <= U16_MAX &&
+	       marks->target && marks->target <= marks->slots;
+}
+
+static void set_batch(struct pcpu_magazine *mag, unsigned int batch, unsigned long tag)
+{
+	WRITE_ONCE(mag->marks.batch, batch);
+	WRITE_ONCE(mag->batch_tag, batch << TAG_BITS | tag);
+}
+
+static unsigned long depot_take_slot(struct pcpu_magazine *mag)
+{
+	struct pcpu_magazine_depot *part;
+	unsigned long slot;
+
+	for (part = READ_ONCE(mag->depot); part; part = READ_ONCE(part->next)) {
+		slot = part_get(part);
+		if (slot) {
+			atomic_dec(&mag->nr_chains);
+			return slot;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Cut all chains anew that lie in slots, so that nothing carries the tag of
+ * the batch before. It will be used again.
+ */
+static void retag(struct pcpu_magazine *mag)
+{
+	struct llist_node *all = NULL, *list;
+	unsigned long slot;
+	int cpu;
+
+	/* Who has packed a slot with the old tag has published it by now. */
+	synchronize_rcu();
+	for_each_possible_cpu(cpu) {
+		slot = xchg(&per_cpu_ptr(mag->cpus, cpu)->spare, 0);
+		hand_over_list(mag, (struct llist_node *)(slot & ~SLOT_TAG));
+	}
+	while ((slot = depot_take_slot(mag))) {
+		list = (struct llist_node *)(slot & ~SLOT_TAG);
+		chain_nth(list, UINT_MAX)->next = all;
+		all = list;
+	}
+	hand_over_list(mag, all);
+}
+
+/**
+ * pcpu_magazine_set_marks() - change the watermarks of a pool in use
+ * @mag: the pool
+ * @marks: as for pcpu_magazine_init(); &pcpu_magazine_marks.slots stays as it is
+ *
+ * A CPU follows when it next looks at its stock, which pcpu_magazine_flush()
+ * makes it do.
+ *
+ * Context: Task context, may sleep. The caller lets one in at a time.
+ * Return: 0, or -EINVAL for watermarks out of order and nothing has changed.
+ */
+int pcpu_magazine_set_marks(struct pcpu_magazine *mag, const struct pcpu_magazine_marks *marks)
+{
+	unsigned long tag = mag->batch_tag & SLOT_TAG;
+
+	if (!marks_are_sane(marks))
+		return -EINVAL;
+	WRITE_ONCE(mag->marks.low, marks->low);
+	WRITE_ONCE(mag->marks.high, marks->high);
+	WRITE_ONCE(mag->marks.target, marks->target);
+	WRITE_ONCE(mag->marks.busy_target, marks->busy_target);
+	WRITE_ONCE(mag->marks.limit, marks->limit);
+	WRITE_ONCE(mag->target, marks->target);
+	if (marks->batch != mag->marks.batch) {
+		/* 1, 2, 3, 1 and so on: 0 is for what has to be counted. */
+		set_batch(mag, marks->batch, tag % SLOT_TAG + 1);
+		retag(mag);
+	}
+	return 0;
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_set_marks);
 
 /**
  * pcpu_magazine_init() - make a pool, empty at first
@@ -1117,9 +1351,7 @@ int pcpu_magazine_init(struct pcpu_magazine *mag,
 	struct pcpu_magazine_cpu *c;
 	int cpu;
 
-	if (!marks->low || marks->low >= marks->high || !marks->batch ||
-	    marks->batch > marks->high - marks->low || marks->batch > U16_MAX ||
-	    !marks->target || marks->target > marks->slots)
+	if (!marks_are_sane(marks))
 		return -EINVAL;
 
 	*mag = (struct pcpu_magazine){
@@ -1133,6 +1365,7 @@ int pcpu_magazine_init(struct pcpu_magazine *mag,
 	};
 	if (!mag->depot)
 		return -ENOMEM;
+	set_batch(mag, marks->batch, 1);
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(cpus, cpu);
 		c->mag = mag;

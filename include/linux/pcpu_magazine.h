@@ -34,21 +34,27 @@ struct pcpu_magazine;
  * @mark: taking is fast while @nr is above it
  * @full: giving is fast while @nr is below it; a nested context may set it to
  *	0, so that the next one who gives looks after @nested
- * @nr_spare: objects on @spare
+ * @nr_spare: objects on @spare when it was filled
  * @busy: a context of this CPU is between the first and the last store of a
- *	change to the fields above and to @spare
- * @spare: second chain, exchanged with @loaded or the depot as a whole
+ *	change to the fields above
+ * @spare: slot with a second chain, exchanged with @loaded or the depot as a
+ *	whole
  * @nested: objects given while @busy was set
  * @deferred: objects that may not be handed out yet
  * @mag: the shared part, NULL until pcpu_magazine_init()
+ * @nr_fetched: chains that came from the depot
+ * @nr_returned: chains that went to the depot
  *
- * Everything up to @spare (but for @full) is written by the owning CPU only,
- * with preemption disabled and @busy set. Contexts of one CPU nest strictly: whoever finds
- * @busy clear runs to its end before the context that it interrupted goes on,
- * so checking and setting @busy needs no atomic instruction. Whoever finds it
- * set must not touch those fields and uses @nested and the depot instead.
+ * Everything up to @busy (but for @full) and the counters are written by the
+ * owning CPU only, with preemption disabled and @busy set. Contexts of one CPU
+ * nest strictly: whoever finds @busy clear runs to its end before the context
+ * that it interrupted goes on, so checking and setting @busy needs no atomic
+ * instruction. Whoever finds it set must not touch those fields and uses
+ * @nested and the depot instead.
  * @nested and @deferred are lock-less lists: any context adds, takers take the
- * whole list. @mag is constant while objects are in use.
+ * whole list. @spare is filled by the owning CPU only, with @busy set, and only
+ * when it is empty; any context on any CPU may take it. @mag is constant while
+ * objects are in use.
  *
  * A change reads the chain only after it has set @busy. Read before, an
  * interrupt could take the same object in between.
@@ -60,10 +66,12 @@ struct pcpu_magazine_cpu {
 	unsigned int full;
 	u16 nr_spare;
 	u8 busy;
-	struct llist_node *spare;
+	unsigned long spare;
 	struct llist_head nested;
 	struct llist_head deferred;
 	struct pcpu_magazine *mag;
+	u32 nr_fetched;
+	u32 nr_returned;
 } __aligned(64);
 
 /**
@@ -111,6 +119,42 @@ struct pcpu_magazine_marks {
 };
 
 /**
+ * enum pcpu_magazine_event - what is counted, none of it on the fast paths
+ * @PCPU_MAGAZINE_MISS_TASK: calls that got nothing, in a task
+ * @PCPU_MAGAZINE_MISS_SOFTIRQ: the same in a softirq
+ * @PCPU_MAGAZINE_MISS_HARDIRQ: the same in a hardirq
+ * @PCPU_MAGAZINE_MISS_NMI: the same in an NMI
+ * @PCPU_MAGAZINE_NESTED_GET: objects taken inside another's critical section
+ * @PCPU_MAGAZINE_NESTED_PUT: objects given inside another's critical section
+ * @PCPU_MAGAZINE_SCAVENGED: times that &pcpu_magazine_ops.scavenge had some
+ * @PCPU_MAGAZINE_STOLEN: chains that a CPU had put aside and another context took
+ * @PCPU_MAGAZINE_RESERVE: objects taken from the reserve
+ * @PCPU_MAGAZINE_REFILLS: calls of pcpu_magazine_refill()
+ * @PCPU_MAGAZINE_NEW: objects from &pcpu_magazine_ops.alloc_bulk
+ * @PCPU_MAGAZINE_NR_SHARED: number of those above, which all CPUs count together
+ * @PCPU_MAGAZINE_FETCHED: chains that moved from the depot to a CPU
+ * @PCPU_MAGAZINE_RETURNED: chains that moved from a CPU to the depot
+ * @PCPU_MAGAZINE_NR_EVENTS: number of all
+ */
+enum pcpu_magazine_event {
+	PCPU_MAGAZINE_MISS_TASK,
+	PCPU_MAGAZINE_MISS_SOFTIRQ,
+	PCPU_MAGAZINE_MISS_HARDIRQ,
+	PCPU_MAGAZINE_MISS_NMI,
+	PCPU_MAGAZINE_NESTED_GET,
+	PCPU_MAGAZINE_NESTED_PUT,
+	PCPU_MAGAZINE_SCAVENGED,
+	PCPU_MAGAZINE_STOLEN,
+	PCPU_MAGAZINE_RESERVE,
+	PCPU_MAGAZINE_REFILLS,
+	PCPU_MAGAZINE_NEW,
+	PCPU_MAGAZINE_NR_SHARED,
+	PCPU_MAGAZINE_FETCHED = PCPU_MAGAZINE_NR_SHARED,
+	PCPU_MAGAZINE_RETURNED,
+	PCPU_MAGAZINE_NR_EVENTS,
+};
+
+/**
  * struct pcpu_magazine_depot - a part of the depot, or of the reserve
  * @next: the next part; parts are added at the end and stay to the end
  * @nr: number of slots
@@ -129,7 +173,10 @@ struct pcpu_magazine_depot {
  * struct pcpu_magazine - the shared part of a pool of objects
  * @ops: callbacks of the user
  * @cpus: per-CPU part
- * @marks: watermarks, constant after pcpu_magazine_init()
+ * @marks: watermarks, written by pcpu_magazine_set_marks() only; who uses
+ *	several of them must stand a mixture of old and new
+ * @batch_tag: &pcpu_magazine_marks.batch and the tag of chains of that length,
+ *	in one word so that both are read at once
  * @target: batches that a refill leaves in the depot now; written by refills
  *	and pcpu_magazine_relax(), a lost update is made good by the next
  * @refilled: jiffies of the last refill
@@ -137,29 +184,35 @@ struct pcpu_magazine_depot {
  * @missed: calls that got nothing since the last refill
  * @nr_chains: chains in the depot; an upper bound as &pcpu_magazine_depot.level
  * @nr_slots: chains that the depot can hold
- * @nr_out: objects in use, and those on the loaded and spare chains of CPUs
+ * @peak: the most chains that a refill has left in the depot
+ * @nr_out: objects in use, and those on the loaded chains of CPUs
  * @depot: its first part
  * @reserve: first part of the reserve, whose slots hold one object each;
  *	taken from when there is nothing else, and filled before all else
  * @nr_reserved: objects that the reserve is to hold
+ * @events: see &enum pcpu_magazine_event
  *
- * A CPU's own stock is known to that CPU, so @nr_out changes only when a chain
- * comes or goes, and yet the number of objects in use can be had at any time.
+ * A CPU's loaded chain is known to that CPU, so @nr_out changes only when a
+ * chain comes or goes, and yet the number of objects in use can be had at any
+ * time.
  */
 struct pcpu_magazine {
 	const struct pcpu_magazine_ops *ops;
 	struct pcpu_magazine_cpu __percpu *cpus;
 	struct pcpu_magazine_marks marks;
+	unsigned int batch_tag;
 	unsigned int target;
 	unsigned long refilled;
 	atomic_t wanted;
 	atomic_t missed;
 	atomic_t nr_chains;
 	unsigned int nr_slots;
+	unsigned int peak;
 	atomic_long_t nr_out;
 	struct pcpu_magazine_depot *depot;
 	struct pcpu_magazine_depot *reserve;
 	unsigned int nr_reserved;
+	atomic_long_t events[PCPU_MAGAZINE_NR_SHARED];
 };
 
 int pcpu_magazine_init(struct pcpu_magazine *mag,
@@ -184,6 +237,9 @@ struct llist_node *pcpu_magazine_take_deferred(struct pcpu_magazine *mag);
 void pcpu_magazine_drain(struct pcpu_magazine *mag,
 			 void (*release)(struct pcpu_magazine *mag,
 					 struct llist_node *list));
+int pcpu_magazine_set_marks(struct pcpu_magazine *mag,
+			    const struct pcpu_magazine_marks *marks);
+unsigned long pcpu_magazine_count(struct pcpu_magazine *mag, enum pcpu_magazine_event event);
 unsigned int pcpu_magazine_stock(struct pcpu_magazine *mag);
 long pcpu_magazine_used(struct pcpu_magazine *mag);
 
@@ -278,8 +334,9 @@ static __always_inline void pcpu_magazine_leave(struct pcpu_magazine_cpu *c)
  *
  * Context: Any, NMI included. Disables preemption for a few instructions. The
  *	caller should be notrace.
- * Return: An object, or NULL when this CPU, its nested list, the depot and
- *	&pcpu_magazine_ops.scavenge have none. The content is what the last
+ * Return: An object, or NULL when this CPU, the depot,
+ *	&pcpu_magazine_ops.scavenge, what other CPUs have put aside, and the
+ *	reserve have none. The content is what the last
  *	user left but for the &struct llist_node at its start.
  */
 static __always_inline struct llist_node *

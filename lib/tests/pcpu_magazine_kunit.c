@@ -491,6 +491,11 @@ static unsigned int chain_length(struct pool *p, struct llist_node *first, enum 
 	return nr;
 }
 
+static struct llist_node *slot_chain(unsigned long slot)
+{
+	return (struct llist_node *)(slot & ~3UL);
+}
+
 /* While nobody is in the layer: every object that is free can be found, and counts are right. */
 static void settled(struct kunit *test, struct pool *p, const char *when, const char *what)
 {
@@ -505,8 +510,10 @@ static void settled(struct kunit *test, struct pool *p, const char *when, const 
 		nr = chain_length(p, c->loaded, PLACE_POOL);
 		KUNIT_ASSERT_EQ_MSG(test, nr, c->nr, "loaded, %s %s", when, what);
 		free += nr;
-		nr = chain_length(p, c->spare, PLACE_POOL);
-		KUNIT_ASSERT_EQ_MSG(test, nr, c->nr_spare, "spare, %s %s", when, what);
+		nr = chain_length(p, slot_chain(c->spare), PLACE_POOL);
+		/* What has been stolen from it, its CPU does not know yet. */
+		KUNIT_ASSERT_EQ_MSG(test, nr, c->spare ? c->nr_spare : 0, "spare, %s %s",
+				    when, what);
 		free += nr + chain_length(p, c->nested.first, PLACE_POOL);
 		deferred += chain_length(p, c->deferred.first, PLACE_DEFERRED);
 		KUNIT_ASSERT_EQ_MSG(test, c->busy, 0, "%s %s", when, what);
@@ -516,9 +523,9 @@ static void settled(struct kunit *test, struct pool *p, const char *when, const 
 		if (!slot)
 			continue;
 		chains++;
-		/* The lowest bit says that the chain has one batch, no less. */
-		nr = chain_length(p, (struct llist_node *)(slot & ~1UL), PLACE_POOL);
-		if (slot & 1UL)
+		/* The tag of the batch says that the chain has one, no less. */
+		nr = chain_length(p, slot_chain(slot), PLACE_POOL);
+		if ((slot & 3UL) == (p->mag.batch_tag & 3UL))
 			KUNIT_ASSERT_EQ_MSG(test, nr, p->mag.marks.batch, "slot, %s %s",
 					    when, what);
 		else
@@ -1960,6 +1967,211 @@ static void test_target_relaxes_to_its_lowest(struct kunit *test)
 	pool_close(test, p, "pool");
 }
 
+/* What others have put aside */
+
+static unsigned int loaded_elsewhere(struct pool *p)
+{
+	unsigned int nr = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		nr += per_cpu_ptr(p->cpus, cpu)->nr;
+	return nr;
+}
+
+static void nested_take_all(struct pool *p)
+{
+	take_all(p);
+}
+
+static void test_nested_get_takes_spare(struct kunit *test)
+{
+	struct pool *p = pool_open(test, &plain_ops, &mark_sets[0].marks);
+	unsigned int loaded, rest;
+
+	seams_on(test, probe_hook);
+	fill_all_places(test, p);
+	p->refuse = true;
+	loaded = this_cpu_of(p)->nr;
+	rest = count(p, PLACE_POOL) - loaded;
+	arm(p, PCPU_MAGAZINE_SEAM_GET, nested_take_all);
+	KUNIT_ASSERT_TRUE(test, take_out(p));
+	KUNIT_ASSERT_EQ(test, probe.hits_busy, 1);
+	/* All but the chain that the interrupted call may be changing. */
+	KUNIT_EXPECT_EQ(test, p->nr_taken, rest + 1);
+	KUNIT_EXPECT_EQ(test, this_cpu_of(p)->nr, loaded - 1);
+	KUNIT_EXPECT_EQ(test, pcpu_magazine_count(&p->mag, PCPU_MAGAZINE_STOLEN), 1);
+	KUNIT_EXPECT_EQ(test, pcpu_magazine_count(&p->mag, PCPU_MAGAZINE_MISS_TASK), 1);
+	settled(test, p, "stolen", "");
+	/* The CPU finds out by itself, taking or giving. */
+	KUNIT_EXPECT_EQ(test, take_all(p), loaded - 1);
+	while (p->nr_out)
+		give_out(p);
+	settled(test, p, "given", "");
+	pool_close(test, p, "pool");
+}
+
+static void put_aside(void *pool)
+{
+	struct pool *p = pool;
+
+	while (!this_cpu_of(p)->nr_spare)
+		give_out(p);
+	WRITE_ONCE(this_cpu_of(p)->busy, 1);
+	nested_give_three(p);
+	WRITE_ONCE(this_cpu_of(p)->busy, 0);
+}
+
+static void test_get_takes_what_other_cpus_put_aside(struct kunit *test)
+{
+	unsigned int cpu = cpumask_any_but(cpu_online_mask, raw_smp_processor_id());
+	unsigned int in_pool;
+	struct pool *p;
+
+	if (cpu >= nr_cpu_ids)
+		kunit_skip(test, "needs more than one CPU");
+	p = pool_open(test, &plain_ops, marks_of(test));
+	/* Enough for that, and so that all of it is found there. */
+	stock_up(p, p->mag.marks.high + 3);
+	p->refuse = true;
+	take_all(p);
+	KUNIT_ASSERT_EQ(test, smp_call_function_single(cpu, put_aside, p, true), 0);
+	settled(test, p, "put aside", "");
+	in_pool = count(p, PLACE_POOL);
+	KUNIT_ASSERT_GT(test, in_pool - loaded_elsewhere(p), 3);
+	KUNIT_EXPECT_EQ(test, take_all(p), in_pool - loaded_elsewhere(p));
+	KUNIT_EXPECT_GE(test, pcpu_magazine_count(&p->mag, PCPU_MAGAZINE_STOLEN), 2);
+	settled(test, p, "stolen", "");
+	pool_close(test, p, "pool");
+}
+
+/* Watermarks that change */
+
+/* Objects for any of them. */
+static struct pool *pool_open_large(struct kunit *test, const struct pcpu_magazine_marks *marks)
+{
+	struct pool *p = pool_alloc(test, 10000);
+
+	KUNIT_ASSERT_EQ(test, pcpu_magazine_init(&p->mag, p->cpus, &plain_ops, marks), 0);
+	return p;
+}
+
+static struct pcpu_magazine_marks marks_for(struct pool *p, unsigned int i)
+{
+	struct pcpu_magazine_marks marks = mark_sets[i % ARRAY_SIZE(mark_sets)].marks;
+
+	/* What does not fit a pool made for others. */
+	marks.target = min(marks.target, p->mag.marks.slots);
+	marks.slots = p->mag.marks.slots;
+	return marks;
+}
+
+static void test_marks_change_in_use(struct kunit *test)
+{
+	struct pool *p = pool_open_large(test, marks_of(test));
+	struct pcpu_magazine_marks marks;
+	unsigned int i, n;
+
+	for (i = 0; i < 3 * ARRAY_SIZE(mark_sets); i++) {
+		stock_up(p, 2);
+		marks = marks_for(p, 7 * i);
+		KUNIT_ASSERT_EQ(test, pcpu_magazine_set_marks(&p->mag, &marks), 0);
+		KUNIT_ASSERT_EQ(test, memcmp(&p->mag.marks, &marks, sizeof(marks)), 0);
+		settled(test, p, "changed", mark_sets[7 * i % ARRAY_SIZE(mark_sets)].name);
+		/* Sometimes a CPU is told, sometimes it finds out. */
+		if (i % 2) {
+			preempt_disable();
+			pcpu_magazine_flush(&p->mag);
+			preempt_enable();
+		}
+		for (n = 0; n < 2 * marks.high && take_out(p); n++)
+			;
+		while (p->nr_out)
+			give_out(p);
+		if (i % 2)
+			KUNIT_ASSERT_LE(test, cpu_stock(p), marks.high);
+		settled(test, p, "used", mark_sets[7 * i % ARRAY_SIZE(mark_sets)].name);
+		restock_overflow(p);
+	}
+	pool_close(test, p, "pool");
+}
+
+static void test_bad_marks_change_nothing(struct kunit *test)
+{
+	struct pool *p = pool_open(test, &plain_ops, &mark_sets[0].marks);
+	struct pcpu_magazine_marks bad[4];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		bad[i] = mark_sets[1].marks;
+	bad[0].low = 0;
+	bad[1].high = bad[1].low;
+	bad[2].batch = bad[2].high;
+	bad[3].batch = 0;
+	stock_up(p, 0);
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		KUNIT_EXPECT_EQ(test, pcpu_magazine_set_marks(&p->mag, &bad[i]), -EINVAL);
+		KUNIT_EXPECT_EQ(test, memcmp(&p->mag.marks, &mark_sets[0].marks,
+					     sizeof(bad[i])), 0);
+	}
+	settled(test, p, "refused", "");
+	pool_close(test, p, "pool");
+}
+
+static void test_marks_change_while_cpus_work(struct kunit *test)
+{
+	struct pcpu_magazine_marks marks;
+	unsigned int changes;
+	struct pool *p;
+	int cpu;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs more than one CPU");
+	p = pool_open_large(test, &mark_sets[0].marks);
+	crew_gather(test, p);
+	for_each_online_cpu(cpu)
+		crew_add(test, hammer_thread, cpu);
+	seams_on(test, hammer_hook);
+	complete_all(&crew.start);
+	for (changes = 0; !completion_done(&crew.done) && changes < HAMMER_STEPS; changes++) {
+		marks = marks_for(p, changes);
+		KUNIT_EXPECT_EQ(test, pcpu_magazine_set_marks(&p->mag, &marks), 0);
+	}
+	crew_work(test);
+	kunit_info(test, "%u changes\n", changes);
+	KUNIT_EXPECT_GT(test, changes, 4);
+	KUNIT_EXPECT_EQ(test, count(p, PLACE_OUT), 0);
+	pool_close(test, p, "hammered pool");
+}
+
+static void test_events_are_counted(struct kunit *test)
+{
+	struct pool *p = pool_open(test, &plain_ops, &mark_sets[0].marks);
+	const struct pcpu_magazine_marks *marks = &p->mag.marks;
+	unsigned int n, batches = marks->target;
+
+	refill(p);
+	KUNIT_EXPECT_EQ(test, pcpu_magazine_count(&p->mag, PCPU_MAGAZINE_REFILLS), 1);
+	KUNIT_EXPECT_EQ(test, pcpu_magazine_count(&p->mag, PCPU_MAGAZINE_NEW),
+			batches * marks->batch);
+	KUNIT_EXPECT_EQ(test, p->mag.peak, batches);
+	p->refuse = true;
+	KUNIT_EXPECT_EQ(test, take_all(p), batches * marks->batch);
+	KUNIT_EXPECT_EQ(test, pcpu_magazine_count(&p->mag, PCPU_MAGAZINE_FETCHED), batches);
+	KUNIT_EXPECT_EQ(test, pcpu_magazine_count(&p->mag, PCPU_MAGAZINE_MISS_TASK), 1);
+	for (n = 0; n < batches * marks->batch; n++)
+		give_out(p);
+	/* Two batches stay with the CPU. */
+	KUNIT_EXPECT_EQ(test, pcpu_magazine_count(&p->mag, PCPU_MAGAZINE_RETURNED), batches - 2);
+	local_bh_disable();
+	while (take_out(p))
+		;
+	local_bh_enable();
+	KUNIT_EXPECT_EQ(test, pcpu_magazine_count(&p->mag, PCPU_MAGAZINE_MISS_TASK), 2);
+	KUNIT_EXPECT_EQ(test, pcpu_magazine_count(&p->mag, PCPU_MAGAZINE_MISS_SOFTIRQ), 0);
+	pool_close(test, p, "pool");
+}
+
 static struct kunit_case pcpu_magazine_cases[] = {
 	KUNIT_CASE(test_init_refuses_bad_marks),
 	KUNIT_CASE(test_get_without_init),
@@ -1993,6 +2205,12 @@ static struct kunit_case pcpu_magazine_cases[] = {
 	KUNIT_CASE_PARAM(test_reserve_refused, mark_set_gen_params),
 	KUNIT_CASE_PARAM(test_flush_moves_stock_to_depot, mark_set_gen_params),
 	KUNIT_CASE_PARAM(test_target_relaxes_to_its_lowest, mark_set_gen_params),
+	KUNIT_CASE(test_nested_get_takes_spare),
+	KUNIT_CASE_PARAM(test_get_takes_what_other_cpus_put_aside, mark_set_gen_params),
+	KUNIT_CASE_PARAM(test_marks_change_in_use, mark_set_gen_params),
+	KUNIT_CASE(test_bad_marks_change_nothing),
+	KUNIT_CASE(test_marks_change_while_cpus_work),
+	KUNIT_CASE(test_events_are_counted),
 	{}
 };
 

@@ -20,11 +20,14 @@
  *	-DPLAIN_PUT	a slot is found empty and then set
  *	-DCOUNT_LATE	a chain is counted after it became visible
  *	-DNO_COUNT	a chain shorter than a batch is taken for a batch
+ *	-DPLAIN_SPARE	the spare slot is read and then cleared
+ *	-DOLD_SPARE	who finds the spare chain stolen uses what it remembers of it
  *
  * Processes 0, 1 and 2 are the task, interrupt and NMI context of one CPU. They
  * nest strictly: while one runs, those with a lower number stand still. The
- * last process is another CPU that takes from and puts into the depot; what it
- * does on its own chains cannot be seen from here.
+ * last process is another CPU that takes from and puts into the depot, and
+ * steals the spare chain and the nested list; what it does on its own chains
+ * cannot be seen from here.
  *
  * One statement touches one shared variable, except for what is atomic in the
  * code, for walks along a chain that nobody else can reach, and for changes to
@@ -63,7 +66,7 @@
 byte next[OBJS + 1];
 bool out[OBJS + 1];		/* with a user */
 
-/* struct pcpu_magazine_cpu */
+/* struct pcpu_magazine_cpu; spare is the first object, without a tag */
 byte loaded, nr, mark, limit, spare, nr_spare, nested;
 bool busy;
 
@@ -235,6 +238,53 @@ inline push_chain(first, n)
 	}
 }
 
+/* Leaves NIL if somebody has been quicker. */
+inline take_spare(first, n)
+{
+#ifdef PLAIN_SPARE
+	first = spare;
+	spare = NIL;
+#else
+	atomic { first = spare; spare = NIL };
+#endif
+	n = nr_spare;
+	nr_spare = 0
+}
+
+/* The count first, then the chain in one store. */
+inline put_spare(first, n)
+{
+	nr_spare = n;
+	atomic { assert(spare == NIL); spare = first; first = NIL; n = 0 }
+}
+
+inline look_after_spare()
+{
+#ifdef OLD_SPARE
+	skip
+#else
+	if
+	:: nr_spare && spare == NIL -> nr_spare = 0
+	:: else
+	fi
+#endif
+}
+
+/* The spare chain first, then the nested list. */
+inline steal(first)
+{
+#ifdef PLAIN_SPARE
+	first = spare;
+	spare = NIL;
+#else
+	atomic { first = spare; spare = NIL };
+#endif
+	if
+	:: first == NIL -> atomic { first = nested; nested = NIL }
+	:: else
+	fi
+}
+
 inline cut_batch(first)
 {
 	first = loaded;
@@ -247,23 +297,37 @@ inline cut_batch(first)
 
 inline get_slow()
 {
+	look_after_spare();
 	if
-	:: atomic {
-		nr == 0 && nr_spare ->
-		loaded = spare;
-		nr = nr_spare;
-		spare = NIL;
-		nr_spare = 0
-	}
-	:: nr == 0 && !nr_spare ->
-		atomic { loaded = nested; nested = NIL };
+	:: nr == 0 ->
 		if
-		:: loaded == NIL -> depot_get(loaded, nr)
-		:: else -> count(loaded, nr)
+		:: nr_spare ->
+			take_spare(loaded, nr)
+#ifndef OLD_SPARE
+			;
+			if
+			:: loaded == NIL -> nr = 0
+			:: else
+			fi
+#endif
+		:: else
 		fi;
 		if
-		:: loaded == NIL ->
+		:: nr == 0 ->
+			atomic { loaded = nested; nested = NIL };
+			if
+			:: loaded == NIL -> depot_get(loaded, nr)
+			:: else -> count(loaded, nr)
+			fi
+		:: else
+		fi;
+		if
+		:: nr == 0 ->
 			atomic { loaded = overflown; overflown = NIL };
+			if
+			:: loaded == NIL -> steal(loaded)
+			:: else
+			fi;
 			count(loaded, nr)
 		:: else
 		fi
@@ -285,13 +349,13 @@ inline get_slow()
 		depot_get(list, n);
 		if
 		:: list == NIL -> set_marks(true); break
-		:: atomic {
-			list != NIL && !nr_spare ->
-			spare = list;
-			nr_spare = n;
-			list = NIL;
-			n = 0
-		}
+		:: list != NIL && nr_spare < n ->
+			take_spare(first, s);
+			put_spare(list, n);
+			if
+			:: first != NIL -> push_chain(first, s)
+			:: else -> s = 0
+			fi
 		:: else -> push_chain(list, n)
 		fi
 	od;
@@ -324,6 +388,10 @@ inline get_nested()
 	fi;
 	if
 	:: obj == NIL -> atomic { obj = overflown; overflown = NIL }
+	:: else
+	fi;
+	if
+	:: obj == NIL -> steal(obj)
 	:: else
 	fi;
 	n = 0;
@@ -407,6 +475,7 @@ inline get()
 
 inline put_slow()
 {
+	look_after_spare();
 	atomic { list = nested; nested = NIL };
 	if
 	:: list != NIL ->
@@ -418,29 +487,25 @@ inline put_slow()
 	:: nr + nr_spare < HIGH -> break
 	:: else ->
 		if
-		:: atomic {
-			nr_spare ->
-			list = spare;
-			n = nr_spare;
-			spare = NIL;
-			nr_spare = 0
-		}
+		:: nr_spare -> take_spare(list, n)
 		:: else ->
 			atomic {
 				cut_batch(list);
 				n = BATCH
 			}
 		fi;
-		hand_over(list, n)
+		if
+		:: list != NIL -> hand_over(list, n)
+		:: else -> n = 0
+		fi
 	od;
 	if
 	:: atomic {
 		!nr_spare && nr >= BATCH ->
 		cut_batch(list);
-		spare = list;
-		nr_spare = BATCH;
-		list = NIL
-	}
+		n = BATCH
+	};
+		put_spare(list, n)
 	:: else
 	fi;
 	atomic {
@@ -548,6 +613,8 @@ active proctype other_cpu()
 		:: depot_get(list, n)
 		:: atomic { list = overflown; overflown = NIL };
 			count(list, n)
+		:: steal(list);
+			count(list, n)
 		fi;
 		if
 		:: list != NIL && next[list] != NIL ->
@@ -631,7 +698,7 @@ active proctype check()
 		assert(in_list == nr);
 		in_list = 0;
 		visit(spare);
-		assert(in_list == nr_spare);
+		assert(spare == NIL || in_list == nr_spare);
 		visit(nested);
 		visit(overflown);
 		o = 0;

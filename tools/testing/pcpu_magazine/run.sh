@@ -27,6 +27,8 @@ cases() {
 	slot_tested_then_set         | breaks | -DPLAIN_PUT -DNMI_OPS=0
 	chain_counted_after_put      | breaks | -DCOUNT_LATE -DNMI_OPS=0 -DSTART=2
 	short_chain_taken_for_batch  | breaks | -DNO_COUNT -DNMI_OPS=0
+	spare_read_then_cleared      | breaks | -DPLAIN_SPARE -DNMI_OPS=0 -DSTART=2
+	stolen_spare_remembered      | breaks | -DOLD_SPARE -DCPU_OPS=0 -DSTART=2
 	END
 }
 
@@ -40,7 +42,7 @@ one() {
 	optimise=-O1
 	[ "$expect" = holds ] && optimise=-O2
 	if ! { spin "$@" -a "$model" &&
-	       gcc -w $optimise -DSAFETY -DNOREDUCE -DMEMLIM=900 -o pan pan.c
+	       gcc -w $optimise -DSAFETY -DNOREDUCE -DCOLLAPSE -DMEMLIM=900 -o pan pan.c
 	     } > log 2>&1; then
 		echo "not ok # $name: the model does not compile: $(head -n 1 log)" > result
 		return

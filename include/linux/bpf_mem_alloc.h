@@ -11,6 +11,7 @@
 #include <linux/atomic.h>
 #include <linux/types.h>
 
+struct bpf_map;
 union bpf_attr;
 struct bpf_mem_pools;
 struct obj_cgroup;
@@ -41,6 +42,8 @@ void bpf_mem_alloc_destroy(struct bpf_mem_alloc *ma);
 void bpf_mem_alloc_set_dtor(struct bpf_mem_alloc *ma,
 			    void (*dtor)(void *obj, void *ctx),
 			    void (*ctx_free)(void *ctx), void *ctx);
+
+void bpf_mem_alloc_set_map(struct bpf_mem_alloc *ma, const struct bpf_map *map);
 
 /* Hash maps without preallocation, asked for by the map or by sysctl */
 extern int sysctl_bpf_force_dyn_alloc;

@@ -31,7 +31,11 @@
 #include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/timekeeping.h>
 #include "memalloc_internal.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/bpf_mem.h>
 
 /* Sizes in bytes, header included; the user's bytes of a per-CPU area. */
 const u16 bpf_mem_class_size[BPF_MEM_CLASSES] = {
@@ -74,54 +78,6 @@ static int __init bpf_mem_classes_init(void)
 	return 0;
 }
 early_initcall(bpf_mem_classes_init);
-
-/* Watermarks in objects per CPU for units of up to MARK_UNIT bytes. */
-#define MARK_UNIT	256
-#define MARK_LOW	32
-#define MARK_HIGH	96
-
-/* Per-CPU areas that a depot keeps: a batch is one, and CPUs hold next to none. */
-#define TARGET_PERCPU	4
-
-/* Batches that a depot can hold at first. */
-#define DEPOT_SLOTS	16
-
-/* Bytes that a depot may grow to when refills are frequent, and when some came too late. */
-#define DEPOT_BUSY	SZ_64K
-#define DEPOT_LIMIT	SZ_8M
-
-/**
- * bpf_mem_marks() - watermarks for a pool
- * @size: bytes of an object, header included
- * @percpu: objects are per-CPU areas, which are costly: as few as possible
- * @marks: filled
- *
- * Above MARK_UNIT bytes the marks shrink so that they cost the same memory.
- * The depot starts with what it keeps, and keeps more on demand.
- *
- * Context: Any.
- */
-void bpf_mem_marks(size_t size, bool percpu, struct pcpu_magazine_marks *marks)
-{
-	size_t cost;
-
-	if (percpu) {
-		marks->low = 1;
-		marks->high = 3;
-	} else if (size <= MARK_UNIT) {
-		marks->low = MARK_LOW;
-		marks->high = MARK_HIGH;
-	} else {
-		marks->low = max(MARK_LOW * MARK_UNIT / size, 1);
-		marks->high = max(MARK_HIGH * MARK_UNIT / size, 3);
-	}
-	marks->batch = max((marks->high - marks->low) / 4 * 3, 1U);
-	cost = marks->batch * size * (percpu ? num_possible_cpus() : 1);
-	marks->target = percpu ? TARGET_PERCPU : 1;
-	marks->slots = DEPOT_SLOTS;
-	marks->busy_target = clamp(DEPOT_BUSY / cost, marks->target, DEPOT_SLOTS);
-	marks->limit = max(DEPOT_LIMIT / cost, marks->busy_target);
-}
 
 /* Memory cgroup */
 
@@ -172,8 +128,10 @@ static void notrace request_refill(struct bpf_mem_pool *pool)
 		next = old == BPF_MEM_REFILL_IDLE ? BPF_MEM_REFILL_QUEUED :
 						    BPF_MEM_REFILL_AGAIN;
 	} while (!atomic_try_cmpxchg(&refill->state, &old, next));
-	if (old == BPF_MEM_REFILL_IDLE)
+	if (old == BPF_MEM_REFILL_IDLE) {
+		WRITE_ONCE(refill->asked, ktime_get_mono_fast_ns());
 		irq_work_queue(&refill->work);
+	}
 }
 
 /**
@@ -260,13 +218,28 @@ static const struct pcpu_magazine_ops pool_ops = {
 /* After a refill that slept in vain: reclaim, too, costs something. */
 #define SLEEPER_PAUSE	(HZ / 10)
 
+/* Refill, and tell. */
+static unsigned int refill_pool(struct bpf_mem_pool *pool, gfp_t gfp)
+{
+	unsigned int nr, before = READ_ONCE(pool->mag.target), after;
+
+	nr = pcpu_magazine_refill(&pool->mag, gfp);
+	after = READ_ONCE(pool->mag.target);
+	if (before != after)
+		trace_bpf_mem_target(pool->pools->id, bpf_mem_unit(pool), before, after);
+	return nr;
+}
+
+/* If memory is gone, what other CPUs hold is all there is. */
 static void pool_refill_sleeping(struct work_struct *work)
 {
 	struct bpf_mem_pool *pool = container_of(work, struct bpf_mem_pool, sleeper);
 
-	pcpu_magazine_refill(&pool->mag, GFP_STOCK);
-	if (pcpu_magazine_is_low(&pool->mag))
-		WRITE_ONCE(pool->sleep_again, jiffies + SLEEPER_PAUSE);
+	refill_pool(pool, GFP_STOCK);
+	if (!pcpu_magazine_is_low(&pool->mag))
+		return;
+	bpf_mem_shrink_collect(pool);
+	WRITE_ONCE(pool->sleep_again, jiffies + SLEEPER_PAUSE);
 }
 
 /*
@@ -274,23 +247,36 @@ static void pool_refill_sleeping(struct work_struct *work)
  * above all, which a worker of their allocator has to map first. Then a worker
  * goes on, and interrupts do not try again and again meanwhile.
  */
-static void refill_from_irq(struct bpf_mem_pool *pool)
+static unsigned int refill_from_irq(struct bpf_mem_pool *pool)
 {
+	unsigned int nr;
+
 	if (time_before_eq(jiffies, READ_ONCE(pool->refused)) && work_pending(&pool->sleeper))
-		return;
+		return 0;
 	/*
 	 * What waits for RCU comes back: that one refill follows upon another
 	 * meanwhile is no reason to keep more.
 	 */
 	if (atomic_read(&pool->reuse.state) != BPF_MEM_GP_IDLE)
 		WRITE_ONCE(pool->mag.refilled, jiffies - 2);
-	pcpu_magazine_refill(&pool->mag, GFP_NOWAIT);
+	nr = refill_pool(pool, GFP_NOWAIT);
 	bpf_mem_shrink_soon();
 	if (!pcpu_magazine_is_low(&pool->mag))
-		return;
+		return nr;
 	WRITE_ONCE(pool->refused, jiffies);
 	if (time_after_eq(jiffies, READ_ONCE(pool->sleep_again)))
 		queue_work(system_unbound_wq, &pool->sleeper);
+	return nr;
+}
+
+static u64 count_delay(struct bpf_mem_refill *refill)
+{
+	u64 delay = ktime_get_mono_fast_ns() - READ_ONCE(refill->asked);
+
+	refill->delay_sum += delay;
+	refill->delay_max = max(refill->delay_max, delay);
+	refill->nr_runs++;
+	return delay;
 }
 
 /*
@@ -303,16 +289,20 @@ static void pool_refill(struct irq_work *work)
 	struct bpf_mem_refill *refill = container_of(work, struct bpf_mem_refill, work);
 	struct bpf_mem_pool *pool = refill->pool;
 	int old = BPF_MEM_REFILL_RUNNING;
+	u64 delay = count_delay(refill);
+	unsigned int nr;
 
 	/* Ordered before the looks below: what is asked for later leaves a note. */
 	atomic_xchg(&refill->state, BPF_MEM_REFILL_RUNNING);
-	refill_from_irq(pool);
+	nr = refill_from_irq(pool);
+	trace_bpf_mem_refill(pool->pools->id, bpf_mem_unit(pool), nr, delay);
 	bpf_mem_gp_release(pool, llist_del_all(&pool->overflow));
 	bpf_mem_gp_reuse(pool);
 	if (atomic_try_cmpxchg(&refill->state, &old, BPF_MEM_REFILL_IDLE))
 		return;
 	/* Not a loop: whatever else this CPU has to do may come in between. */
 	atomic_set(&refill->state, BPF_MEM_REFILL_QUEUED);
+	WRITE_ONCE(refill->asked, ktime_get_mono_fast_ns());
 	irq_work_queue(work);
 }
 
@@ -365,7 +355,7 @@ static unsigned int first_stock(const struct bpf_mem_pools *pools, size_t size,
 {
 	if (pools->nr == 1)
 		return marks->batch * marks->target;
-	return !pools->percpu && size <= MARK_UNIT ? 4 : 1;
+	return !pools->percpu && size <= SZ_256 ? 4 : 1;
 }
 
 /*
@@ -449,10 +439,12 @@ static void pools_free(struct bpf_mem_pools *pools)
 
 static struct bpf_mem_pools *pools_alloc(unsigned int nr, bool percpu)
 {
+	static atomic_t last_id;
 	struct bpf_mem_pools *pools = kzalloc(struct_size(pools, pool, nr), GFP_KERNEL);
 
 	if (!pools)
 		return NULL;
+	pools->id = atomic_inc_return(&last_id);
 	pools->nr = nr;
 	pools->percpu = percpu;
 	pools->cpus = __alloc_percpu_gfp(nr * sizeof(*pools->cpus),
@@ -487,6 +479,7 @@ static int init_fixed(struct bpf_mem_alloc *ma, const struct bpf_mem_shape *shap
 	if (!pools)
 		return -ENOMEM;
 	pools->objcg = creator_objcg();
+	guard(rwsem_read)(&bpf_mem_marks_sem);
 	err = pool_init(pools, 0, shape);
 	if (err) {
 		pools_free(pools);
@@ -506,6 +499,7 @@ static int init_classes(struct bpf_mem_alloc *ma)
 	if (!pools)
 		return -ENOMEM;
 	pools->objcg = creator_objcg();
+	guard(rwsem_read)(&bpf_mem_marks_sem);
 	for (i = 0; i < BPF_MEM_CLASSES && !err; i++) {
 		shape = plain_shape(bpf_mem_class_size[i] - BPF_MEM_HEADER, false);
 		err = pool_init(pools, i, &shape);
@@ -611,6 +605,7 @@ int bpf_mem_alloc_percpu_unit_init(struct bpf_mem_alloc *ma, int size)
 	if (ma->pools->pool[class].ready)
 		return 0;
 	shape = plain_shape(bpf_mem_class_size[class], true);
+	guard(rwsem_read)(&bpf_mem_marks_sem);
 	return pool_init(ma->pools, class, &shape);
 }
 
@@ -636,6 +631,20 @@ void bpf_mem_alloc_set_dtor(struct bpf_mem_alloc *ma,
 		pools->pool[i].dtor = dtor;
 		pools->pool[i].dtor_ctx = ctx;
 	}
+}
+
+/**
+ * bpf_mem_alloc_set_map() - say whose an allocator is
+ * @ma: an allocator
+ * @map: the map, which destroys it before it goes
+ *
+ * For people: debugfs shows the map's id and name.
+ *
+ * Context: Any.
+ */
+void bpf_mem_alloc_set_map(struct bpf_mem_alloc *ma, const struct bpf_map *map)
+{
+	WRITE_ONCE(ma->pools->map, map);
 }
 
 /* What an owner in task context can ask for and look at */
@@ -835,6 +844,22 @@ static __always_inline unsigned long obj_class(struct bpf_mem_obj *obj)
 	return WARN_ON_ONCE(class >= BPF_MEM_CLASSES) ? BPF_MEM_CLASSES : class;
 }
 
+/* Nothing was to be had. Returns NULL. */
+static noinline notrace void *missed(struct bpf_mem_alloc *ma, unsigned int class)
+{
+	struct bpf_mem_pool *pool;
+	unsigned long nr = 0;
+	unsigned int event;
+
+	if (!trace_bpf_mem_miss_enabled() || !ma->pools)
+		return NULL;
+	pool = &ma->pools->pool[class];
+	for (event = PCPU_MAGAZINE_MISS_TASK; event <= PCPU_MAGAZINE_MISS_NMI; event++)
+		nr += atomic_long_read(&pool->mag.events[event]);
+	trace_bpf_mem_miss(ma->pools->id, bpf_mem_unit(pool), nr);
+	return NULL;
+}
+
 /**
  * bpf_mem_alloc() - allocate from size classes
  * @ma: made with size 0, or by bpf_mem_alloc_percpu_init()
@@ -855,7 +880,7 @@ notrace void *bpf_mem_alloc(struct bpf_mem_alloc *ma, size_t size)
 	class = class_of(size + ma->header);
 	node = pcpu_magazine_get(ma->cpus + class);
 	if (unlikely(!node))
-		return NULL;
+		return missed(ma, class);
 	bpf_mem_obj(node)->class = class;
 	return bpf_mem_user(node);
 }
@@ -912,7 +937,7 @@ notrace void *bpf_mem_cache_alloc(struct bpf_mem_alloc *ma)
 {
 	struct llist_node *node = pcpu_magazine_get(ma->cpus);
 
-	return likely(node) ? bpf_mem_user(node) : NULL;
+	return likely(node) ? bpf_mem_user(node) : missed(ma, 0);
 }
 
 /**

@@ -27,6 +27,8 @@
 #include <linux/rcupdate.h>
 #include <linux/rcupdate_trace.h>
 #include <linux/sched.h>
+#include <linux/timekeeping.h>
+#include <trace/events/bpf_mem.h>
 #include "memalloc_internal.h"
 
 static void chain_push(struct bpf_mem_chain *chain, struct llist_node *list)
@@ -105,6 +107,25 @@ static bool gp_again(struct bpf_mem_gp *gp)
 	return true;
 }
 
+/* The one who runs a round counts it. */
+
+static void count_start(struct bpf_mem_pool *pool, struct bpf_mem_gp *gp, unsigned long nr)
+{
+	gp->started = ktime_get_mono_fast_ns();
+	gp->nr_objs += nr;
+	trace_bpf_mem_gp_start(pool->pools->id, bpf_mem_unit(pool), gp == &pool->reuse, nr);
+}
+
+static void count_end(struct bpf_mem_pool *pool, struct bpf_mem_gp *gp, unsigned long nr)
+{
+	u64 wait = ktime_get_mono_fast_ns() - gp->started;
+
+	gp->wait_sum += wait;
+	gp->wait_max = max(gp->wait_max, wait);
+	gp->nr_periods++;
+	trace_bpf_mem_gp_end(pool->pools->id, bpf_mem_unit(pool), gp == &pool->reuse, nr, wait);
+}
+
 /* Release: surplus to the slab */
 
 static void release_end(struct rcu_head *rcu);
@@ -119,15 +140,15 @@ static void release_trace_end(struct rcu_head *rcu)
 
 static void release_start(struct bpf_mem_pool *pool)
 {
-	unsigned long flags;
-	bool any;
+	unsigned long flags, nr;
 
 	do {
 		raw_spin_lock_irqsave(&pool->lock, flags);
 		pool->release.waiting = chain_take(&pool->surplus);
-		any = pool->release.waiting.first;
+		nr = pool->release.waiting.nr;
 		raw_spin_unlock_irqrestore(&pool->lock, flags);
-		if (any) {
+		if (nr) {
+			count_start(pool, &pool->release, nr);
 			call_rcu_tasks_trace(&pool->release.rcu, release_trace_end);
 			return;
 		}
@@ -143,6 +164,7 @@ static void release_end(struct rcu_head *rcu)
 	raw_spin_lock_irqsave(&pool->lock, flags);
 	done = chain_take(&pool->release.waiting);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	count_end(pool, &pool->release, done.nr);
 	bpf_mem_slab_free(pool, done.first);
 	if (gp_again(&pool->release))
 		release_start(pool);
@@ -165,7 +187,9 @@ void bpf_mem_gp_release(struct bpf_mem_pool *pool, struct llist_node *list)
 	chain_push(&more, list);
 	raw_spin_lock_irqsave(&pool->lock, flags);
 	chain_append(&pool->surplus, &more);
+	pool->nr_trimmed += more.nr;
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	trace_bpf_mem_trim(pool->pools->id, bpf_mem_unit(pool), more.nr);
 	if (gp_request(&pool->release))
 		release_start(pool);
 }
@@ -185,6 +209,7 @@ static void reuse_start(struct bpf_mem_pool *pool)
 			raw_spin_lock_irqsave(&pool->lock, flags);
 			pool->reuse.waiting = round;
 			raw_spin_unlock_irqrestore(&pool->lock, flags);
+			count_start(pool, &pool->reuse, round.nr);
 			call_rcu_hurry(&pool->reuse.rcu, reuse_end);
 			return;
 		}
@@ -200,6 +225,7 @@ static void reuse_end(struct rcu_head *rcu)
 	raw_spin_lock_irqsave(&pool->lock, flags);
 	done = chain_take(&pool->reuse.waiting);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	count_end(pool, &pool->reuse, done.nr);
 	bpf_mem_gp_release(pool, pcpu_magazine_restock(&pool->mag, done.first));
 	if (gp_again(&pool->reuse))
 		reuse_start(pool);
@@ -297,7 +323,7 @@ notrace struct llist_node *bpf_mem_gp_try_take_back(struct bpf_mem_pool *pool)
 	}
 	if (!raw_spin_trylock_irqsave(&pool->lock, flags))
 		return NULL;
-	for (nr = pool->mag.marks.batch; nr; nr--) {
+	for (nr = READ_ONCE(pool->mag.marks.batch); nr; nr--) {
 		node = chain_pop(&pool->surplus) ?: chain_pop(&pool->release.waiting);
 		if (!node)
 			break;

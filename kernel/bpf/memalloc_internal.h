@@ -6,6 +6,8 @@
  *	memalloc_gp.c	 grace periods between a free and reuse or the slab
  *	memalloc_slab.c	 where objects come from and go to
  *	memalloc_shrink.c giving back what is not needed
+ *	memalloc_marks.c watermarks, and how to change them
+ *	memalloc_debugfs.c what can be seen of it
  */
 #ifndef _BPF_MEMALLOC_INTERNAL_H
 #define _BPF_MEMALLOC_INTERNAL_H
@@ -15,6 +17,7 @@
 #include <linux/list.h>
 #include <linux/pcpu_magazine.h>
 #include <linux/rcupdate.h>
+#include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 
@@ -41,6 +44,18 @@ struct bpf_mem_obj {
 
 /* Bytes before the user's; the size classes are counted with them. */
 #define BPF_MEM_HEADER		sizeof(struct bpf_mem_obj)
+
+/**
+ * struct bpf_mem_watermarks - what a person sets, in objects per CPU
+ * @low: below this a CPU is topped up
+ * @high: above this a CPU gives a batch away
+ * @batch: what moves at once, at most @high - @low
+ */
+struct bpf_mem_watermarks {
+	unsigned int low;
+	unsigned int high;
+	unsigned int batch;
+};
 
 /**
  * struct bpf_mem_chain - objects linked by their nodes, with both ends known
@@ -88,15 +103,24 @@ enum bpf_mem_refill_state {
  * @state: &enum bpf_mem_refill_state; the move to idle is the last time that
  *	the refill touches the pool
  * @pool: the pool
+ * @asked: when it was queued, in ns of the monotonic clock
+ * @delay_sum: ns between being queued and running, all in all
+ * @delay_max: the longest of these
+ * @nr_runs: number of these
  *
  * An irq_work that is queued on one CPU while it runs on another runs on both,
  * and irq_work_sync() waits for only one of them. So @work is queued by whoever
- * moves @state away from idle, and by nobody else.
+ * moves @state away from idle, and by nobody else, who also sets @asked. What
+ * follows is written by the one refill that runs.
  */
 struct bpf_mem_refill {
 	struct irq_work work;
 	atomic_t state;
 	struct bpf_mem_pool *pool;
+	u64 asked;
+	u64 delay_sum;
+	u64 delay_max;
+	unsigned long nr_runs;
 };
 
 /**
@@ -105,11 +129,23 @@ struct bpf_mem_refill {
  *	callback touches the pool
  * @waiting: objects of the grace period in flight, under &bpf_mem_pool.lock
  * @rcu: passed to RCU by whoever moved @state away from idle
+ * @started: when the one in flight began, in ns of the monotonic clock
+ * @wait_sum: ns that grace periods took, all in all
+ * @wait_max: the longest
+ * @nr_periods: number of them
+ * @nr_objs: objects that have waited
+ *
+ * @started and what follows is written by whoever runs the round.
  */
 struct bpf_mem_gp {
 	atomic_t state;
 	struct bpf_mem_chain waiting;
 	struct rcu_head rcu;
+	u64 started;
+	u64 wait_sum;
+	u64 wait_max;
+	unsigned long nr_periods;
+	unsigned long nr_objs;
 };
 
 /**
@@ -154,6 +190,9 @@ struct bpf_mem_slab {
  *	this and @idle_looks
  * @idle_looks: looks since this changed
  * @nr_slab: objects that came from the slab and have not gone back
+ * @nr_slab_peak: the most that this has been; two that raise it at a time may
+ *	forget the smaller step
+ * @nr_trimmed: objects that were sent to @surplus, under @lock
  */
 struct bpf_mem_pool {
 	struct pcpu_magazine mag;
@@ -179,11 +218,16 @@ struct bpf_mem_pool {
 	long last_seen;
 	unsigned int idle_looks;
 	atomic_long_t nr_slab;
+	long nr_slab_peak;
+	unsigned long nr_trimmed;
 };
 
 /**
  * struct bpf_mem_pools - an allocator, apart from its per-CPU part
  * @list: entry in the list of memalloc_shrink.c
+ * @id: number of the allocator, for people
+ * @map: the map that it serves, or NULL
+ * @file: its file in debugfs, or NULL; under the lock of memalloc_shrink.c
  * @cpus: as in &struct bpf_mem_alloc
  * @objcg: memory cgroup that is charged, with a reference, or NULL
  * @percpu: objects are per-CPU areas
@@ -195,6 +239,9 @@ struct bpf_mem_pool {
  */
 struct bpf_mem_pools {
 	struct list_head list;
+	unsigned int id;
+	const struct bpf_map *map;
+	struct dentry *file;
 	struct pcpu_magazine_cpu __percpu *cpus;
 	struct obj_cgroup *objcg;
 	bool percpu;
@@ -227,6 +274,12 @@ static inline void __percpu **bpf_mem_area(const struct bpf_mem_pool *pool,
 	return bpf_mem_user(node) + pool->area_at;
 }
 
+/* What watermarks and bounds count with: the bytes that an object costs on a CPU. */
+static inline size_t bpf_mem_unit(const struct bpf_mem_pool *pool)
+{
+	return pool->area_size ?: pool->slab.size;
+}
+
 static inline struct bpf_mem_pool *bpf_mem_pool(struct pcpu_magazine *mag)
 {
 	return container_of(mag, struct bpf_mem_pool, mag);
@@ -237,6 +290,11 @@ extern const u16 bpf_mem_class_size[BPF_MEM_CLASSES];
 int bpf_mem_class(size_t size);
 void bpf_mem_refill_wait(struct bpf_mem_pool *pool);
 bool bpf_mem_refill_pending(struct bpf_mem_pool *pool);
+
+/* memalloc_marks.c */
+extern struct rw_semaphore bpf_mem_marks_sem;
+struct bpf_mem_watermarks bpf_mem_watermarks_of(size_t size, bool percpu);
+int bpf_mem_watermarks_set(size_t size, bool percpu, const struct bpf_mem_watermarks *marks);
 void bpf_mem_marks(size_t size, bool percpu, struct pcpu_magazine_marks *marks);
 
 /* memalloc_gp.c */
@@ -257,6 +315,22 @@ void bpf_mem_shrink_del(struct bpf_mem_pools *pools);
 void bpf_mem_shrink_soon(void);
 unsigned long bpf_mem_shrink_count(void);
 unsigned long bpf_mem_shrink_scan(unsigned long nr);
+void bpf_mem_shrink_collect(struct bpf_mem_pool *pool);
+void bpf_mem_for_each(void (*visit)(struct bpf_mem_pools *pools, void *arg), void *arg);
+
+/* memalloc_debugfs.c */
+#ifdef CONFIG_DEBUG_FS
+void bpf_mem_debugfs_add(struct bpf_mem_pools *pools);
+void bpf_mem_debugfs_del(struct bpf_mem_pools *pools);
+#else
+static inline void bpf_mem_debugfs_add(struct bpf_mem_pools *pools)
+{
+}
+
+static inline void bpf_mem_debugfs_del(struct bpf_mem_pools *pools)
+{
+}
+#endif
 
 /* memalloc_slab.c */
 int bpf_mem_slab_init(struct bpf_mem_slab *slab, size_t size);

@@ -17,6 +17,7 @@
 #include <linux/mutex.h>
 #include <linux/shrinker.h>
 #include <linux/smp.h>
+#include <trace/events/bpf_mem.h>
 #include "memalloc_internal.h"
 
 /* Time between two looks at the pools. */
@@ -80,11 +81,35 @@ static bool has_stock(int cpu, void *pool)
 	return pcpu_magazine_has_stock(&p->mag, cpu);
 }
 
+/**
+ * bpf_mem_shrink_collect() - move what CPUs hold to the depot
+ * @pool: the pool
+ *
+ * A CPU that is at this moment changing what it has keeps it.
+ *
+ * Context: Task context, may sleep.
+ */
+void bpf_mem_shrink_collect(struct bpf_mem_pool *pool)
+{
+	on_each_cpu_cond(has_stock, flush_this_cpu, pool, true);
+}
+
+static bool relax(struct bpf_mem_pool *pool)
+{
+	unsigned int before = READ_ONCE(pool->mag.target), after;
+	bool more = pcpu_magazine_relax(&pool->mag);
+
+	after = READ_ONCE(pool->mag.target);
+	if (before != after)
+		trace_bpf_mem_target(pool->pools->id, bpf_mem_unit(pool), before, after);
+	return more;
+}
+
 /* Returns true if there is reason to look again. */
 static bool look_at(struct bpf_mem_pool *pool)
 {
 	struct pcpu_magazine *mag = &pool->mag;
-	bool more = pcpu_magazine_relax(mag);
+	bool more = relax(pool);
 
 	count_idle(pool);
 	if (!pool->idle_looks)
@@ -92,7 +117,7 @@ static bool look_at(struct bpf_mem_pool *pool)
 	give_back(pool, pcpu_magazine_trim(mag, READ_ONCE(mag->target) + 1));
 	if (more || pool->idle_looks < IDLE_LOOKS)
 		return true;
-	on_each_cpu_cond(has_stock, flush_this_cpu, pool, true);
+	bpf_mem_shrink_collect(pool);
 	give_back(pool, pcpu_magazine_trim(mag, mag->marks.target + 1));
 	return false;
 }
@@ -133,7 +158,8 @@ void bpf_mem_shrink_soon(void)
 void bpf_mem_shrink_add(struct bpf_mem_pools *pools)
 {
 	guard(mutex)(&allocators_lock);
-	list_add(&pools->list, &allocators);
+	list_add_tail(&pools->list, &allocators);
+	bpf_mem_debugfs_add(pools);
 }
 
 /**
@@ -145,7 +171,24 @@ void bpf_mem_shrink_add(struct bpf_mem_pools *pools)
 void bpf_mem_shrink_del(struct bpf_mem_pools *pools)
 {
 	guard(mutex)(&allocators_lock);
+	bpf_mem_debugfs_del(pools);
 	list_del(&pools->list);
+}
+
+/**
+ * bpf_mem_for_each() - visit all allocators that have users
+ * @visit: called with each and @arg; no allocator comes or goes meanwhile
+ * @arg: passed on
+ *
+ * Context: Task context, may sleep.
+ */
+void bpf_mem_for_each(void (*visit)(struct bpf_mem_pools *pools, void *arg), void *arg)
+{
+	struct bpf_mem_pools *pools;
+
+	guard(mutex)(&allocators_lock);
+	list_for_each_entry(pools, &allocators, list)
+		visit(pools, arg);
 }
 
 /* Memory pressure. Objects are counted as what they are to others: pages. */

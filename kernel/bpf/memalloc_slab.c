@@ -204,13 +204,17 @@ static unsigned int attach_areas(struct bpf_mem_pool *pool, gfp_t gfp,
 unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
 				unsigned int nr, void **objs)
 {
+	long held;
+
 	gfp |= __GFP_ZERO | __GFP_ACCOUNT | __GFP_NOWARN;
 	nr = bpf_mem_test_permit(nr, gfp);
 	if (nr)
 		nr = slab_alloc_bulk(&pool->slab, gfp, nr, objs);
 	if (pool->area_size)
 		nr = attach_areas(pool, gfp, nr, objs);
-	atomic_long_add(nr, &pool->nr_slab);
+	held = atomic_long_add_return(nr, &pool->nr_slab);
+	if (held > READ_ONCE(pool->nr_slab_peak))
+		WRITE_ONCE(pool->nr_slab_peak, held);
 	bpf_mem_test_live(nr);
 	return nr;
 }

@@ -11,7 +11,9 @@ export KSRC FORCE
 
 CHECKS := check-python check-model check-uml check-x86_64 check-kasan check-lint
 
-.PHONY: help tree install check $(CHECKS) clean
+TIME ?= 10m
+
+.PHONY: help tree install check $(CHECKS) soak clean
 
 help: ## Show this list
 	@echo 'Run every suite:  ./$(TOOL)/kunit.py run'
@@ -41,6 +43,9 @@ check-lint: ## shellcheck, checkpatch on files and commits, sparse
 
 $(CHECKS): check-%:
 	@$(PYTHON) $(TOOL)/check.py $*
+
+soak: ## Everything at once on x86_64, for TIME=10m
+	@$(PYTHON) $(TOOL)/soak.py '$(TIME)'
 
 clean: ## Remove build/: base, trees, kernel builds
 	rm -rf build

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, Optional, Set, Union
 
 import overlay_base
+import overlay_peer
 import overlay_setup
 from overlay_host import Host, OverlayError, guarded
 
@@ -145,6 +146,8 @@ def plan(host: Host, repo: str, base: overlay_base.Base, overlay: Overlay,
 	for path, patch in overlay.patches.items():
 		if not already_applied(host, base.root, path, patch):
 			wanted[path] = patched(host, base, path, patch, scratch)
+	for path, data in overlay_peer.peer_files(base.root).items():
+		wanted[path] = Content(data, False)
 	kunitconfig = os.path.join(repo, '.kunitconfig')
 	if os.path.isfile(kunitconfig):
 		# Where the tree's own kunit.py looks when it is told nothing.

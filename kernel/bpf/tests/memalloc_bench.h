@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the files of the benchmark share. */
+#ifndef _BPF_MEMALLOC_BENCH_H
+#define _BPF_MEMALLOC_BENCH_H
+
+#include <kunit/test.h>
+#include <linux/bpf.h>
+#include <linux/bpf_mem_alloc.h>
+#include <linux/ktime.h>
+#ifdef BPF_MEMALLOC_PEER
+#include "peer_mem_alloc.h"
+
+extern const struct bpf_map_ops peer_htab_map_ops;
+extern const struct bpf_map_ops peer_htab_percpu_map_ops;
+#endif
+
+/* Every work is done so often, by all in turn, so that drift hits all alike. */
+#define BENCH_SAMPLES	5
+
+/**
+ * bench_report() - one measurement, as a line that a program can read
+ * @test: the test
+ * @work: what was done, a word
+ * @who: by whom, a word
+ * @time: ns, all in all; under -icount of QEMU instructions
+ * @ops: in how many operations
+ * @errors: of these, how many went wrong
+ */
+static inline void bench_report(struct kunit *test, const char *work, const char *who,
+				u64 time, unsigned long ops, unsigned long errors)
+{
+	u64 hundredths = ops ? time * 100 / ops : 0;
+
+	kunit_info(test, "bench: {\"work\": \"%s\", \"who\": \"%s\", \"value\": %llu.%02llu, \"ops\": %lu, \"errors\": %lu}\n",
+		   work, who, hundredths / 100, hundredths % 100, ops, errors);
+}
+
+/* The same for what is a number and not a time. */
+static inline void bench_report_number(struct kunit *test, const char *work, const char *who,
+				       unsigned long long value)
+{
+	kunit_info(test, "bench: {\"work\": \"%s\", \"who\": \"%s\", \"value\": %llu, \"ops\": 1, \"errors\": 0}\n",
+		   work, who, value);
+}
+
+/* For .init of each suite: seams would be measured, too. */
+static inline int bench_init(struct kunit *test)
+{
+	if (IS_ENABLED(CONFIG_PCPU_MAGAZINE_KUNIT_TEST))
+		kunit_skip(test, "the seams of the test suites would be measured, too");
+	return 0;
+}
+
+#endif /* _BPF_MEMALLOC_BENCH_H */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What the suites of the BPF memory allocator share. */
+#include <linux/bpf.h>
 #include <linux/irqflags.h>
 #include <linux/moduleparam.h>
 #include <linux/preempt.h>
@@ -15,6 +16,23 @@ struct fixture {
 	unsigned int nr;
 	struct bpf_mem_alloc ma[FIXTURE_MA];
 };
+
+static long held_by(const struct bpf_mem_alloc *ma)
+{
+	struct bpf_mem_pools *pools = ma->pools;
+	unsigned int i;
+	long held = 0;
+
+	for (i = 0; pools && i < pools->nr; i++)
+		held += atomic_long_read(&pools->pool[i].nr_slab);
+	return held;
+}
+
+long test_live(void)
+{
+	return atomic_long_read(&bpf_mem_test.live) - held_by(&bpf_global_ma) -
+	       held_by(&bpf_global_percpu_ma);
+}
 
 int memalloc_test_init(struct kunit *test)
 {

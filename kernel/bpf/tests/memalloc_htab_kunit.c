@@ -5,7 +5,6 @@
  */
 #include <kunit/test.h>
 #include <linux/bpf.h>
-#include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/kthread.h>
@@ -13,10 +12,8 @@
 #include <linux/mount.h>
 #include <linux/prandom.h>
 #include <linux/uaccess.h>
+#include "memalloc_map_util.h"
 #include "memalloc_test_util.h"
-
-/* Not in a header: user space's bpf() for the kernel's own use. */
-int kern_sys_bpf(int cmd, union bpf_attr *attr, unsigned int size);
 
 struct htab_kind {
 	const char *name;
@@ -56,8 +53,6 @@ static const struct htab_kind htab_kinds[] = {
 
 KUNIT_ARRAY_PARAM_DESC(htab_kind, htab_kinds, name);
 
-KUNIT_DEFINE_ACTION_WRAPPER(put_map, bpf_map_put, struct bpf_map *);
-
 static int create(const struct htab_kind *kind, u32 max_entries, u64 extra)
 {
 	union bpf_attr attr = {
@@ -69,62 +64,22 @@ static int create(const struct htab_kind *kind, u32 max_entries, u64 extra)
 		.map_extra = extra,
 	};
 
-	return kern_sys_bpf(BPF_MAP_CREATE, &attr, sizeof(attr));
+	return test_map_try(&attr);
 }
 
-/* The map goes with the case; its freeing is up to a worker. */
+static int kind_fd(struct kunit *test, u32 max_entries)
+{
+	return test_keep_fd(test, create(test->param_value, max_entries, 0));
+}
+
 static struct bpf_map *map_of(struct kunit *test, int fd)
 {
-	struct bpf_map *map;
-
-	KUNIT_ASSERT_GE(test, fd, 0);
-	map = bpf_map_get(fd);
-	close_fd(fd);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(map));
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, put_map, map), 0);
-	return map;
+	return test_map(test, test_keep_fd(test, fd));
 }
 
 static struct bpf_map *kind_map(struct kunit *test, u32 max_entries)
 {
-	return map_of(test, create(test->param_value, max_entries, 0));
-}
-
-/* What a program does: in RCU, migration disabled, interrupts on. */
-static long prog_update(struct bpf_map *map, void *key, void *value, u64 flags)
-{
-	long err;
-
-	rcu_read_lock();
-	migrate_disable();
-	err = map->ops->map_update_elem(map, key, value, flags);
-	migrate_enable();
-	rcu_read_unlock();
-	return err;
-}
-
-static long prog_delete(struct bpf_map *map, void *key)
-{
-	long err;
-
-	rcu_read_lock();
-	migrate_disable();
-	err = map->ops->map_delete_elem(map, key);
-	migrate_enable();
-	rcu_read_unlock();
-	return err;
-}
-
-/* As a program that waits for a refill would: try again while it runs. */
-static long patient_update(struct bpf_map *map, void *key, void *value, u64 flags)
-{
-	unsigned long until = jiffies + TEST_PATIENCE;
-	long err;
-
-	while ((err = prog_update(map, key, value, flags)) == -ENOMEM &&
-	       time_before(jiffies, until))
-		usleep_range(200, 1000);
-	return err;
+	return test_map(test, kind_fd(test, max_entries));
 }
 
 /* Keys and values that can be told apart */
@@ -201,18 +156,93 @@ static void test_random_operations(struct kunit *test)
 		make_key(map, key, nr);
 		if (dice & 1) {
 			make_value(map, value, nr, i);
-			KUNIT_ASSERT_EQ(test, patient_update(map, key, value, BPF_ANY), 0);
+			KUNIT_ASSERT_EQ(test, test_map_put(map, key, value, BPF_ANY), 0);
 			if (percpu && !version[nr])
 				KUNIT_ASSERT_TRUE(test, zero_elsewhere(map, key));
 			version[nr] = i;
 		} else {
-			KUNIT_ASSERT_EQ(test, prog_delete(map, key), version[nr] ? 0 : -ENOENT);
+			KUNIT_ASSERT_EQ(test, test_map_delete(map, key), version[nr] ? 0 : -ENOENT);
 			version[nr] = 0;
 		}
 		nr = (dice >> 16) % KEYS;
 		make_key(map, key, nr);
 		make_value(map, value, nr, version[nr]);
 		KUNIT_ASSERT_EQ(test, look(map, key, value), version[nr] ? 0 : -ENOENT);
+	}
+}
+
+/* User space writes and reads the values of all CPUs, each of them rounded up. */
+static size_t user_value_size(const struct bpf_map *map)
+{
+	if (map->map_type != BPF_MAP_TYPE_PERCPU_HASH)
+		return map->value_size;
+	return round_up(map->value_size, 8) * num_possible_cpus();
+}
+
+static void make_user_value(struct bpf_map *map, u8 *value, u32 nr, u32 version)
+{
+	size_t at, step = round_up(map->value_size, 8), size = user_value_size(map);
+
+	for (at = 0; at < size; at += step)
+		make_value(map, value + at, nr + at / step * 7, version);
+}
+
+/* What look() says, for the values of all CPUs. */
+static int look_everywhere(struct bpf_map *map, void *key, u8 *expected)
+{
+	size_t step = round_up(map->value_size, 8);
+	int cpu, err = 0;
+	void *found;
+
+	if (map->map_type != BPF_MAP_TYPE_PERCPU_HASH)
+		return look(map, key, expected);
+	rcu_read_lock();
+	for_each_possible_cpu(cpu) {
+		found = map->ops->map_lookup_percpu_elem(map, key, cpu);
+		if (!found)
+			err = -ENOENT;
+		else if (memcmp(found, expected, map->value_size))
+			err = -EILSEQ;
+		expected += step;
+	}
+	rcu_read_unlock();
+	return err;
+}
+
+#define SYS_KEYS	5
+
+static void test_system_calls(struct kunit *test)
+{
+	int fd = kind_fd(test, SYS_KEYS);
+	struct bpf_map *map = test_map(test, fd);
+	u8 *key = kunit_kzalloc(test, map->key_size, GFP_KERNEL);
+	u8 *value = kunit_kzalloc(test, user_value_size(map), GFP_KERNEL);
+	u32 nr, round;
+
+	KUNIT_ASSERT_NOT_NULL(test, key);
+	KUNIT_ASSERT_NOT_NULL(test, value);
+	for (round = 0; round < 3; round++) {
+		for (nr = 0; nr < SYS_KEYS; nr++) {
+			make_key(map, key, nr);
+			make_user_value(map, value, nr, round);
+			KUNIT_EXPECT_EQ(test, test_sys_update(fd, key, value, BPF_EXIST), -ENOENT);
+			KUNIT_EXPECT_EQ(test, test_sys_update(fd, key, value, BPF_NOEXIST), 0);
+			KUNIT_EXPECT_EQ(test, test_sys_update(fd, key, value, BPF_NOEXIST),
+					-EEXIST);
+			KUNIT_EXPECT_EQ(test, look_everywhere(map, key, value), 0);
+			make_user_value(map, value, nr, round + 1);
+			KUNIT_EXPECT_EQ(test, test_sys_update(fd, key, value, BPF_EXIST), 0);
+			KUNIT_EXPECT_EQ(test, look_everywhere(map, key, value), 0);
+		}
+		make_key(map, key, SYS_KEYS);
+		KUNIT_EXPECT_EQ(test, test_sys_update(fd, key, value, BPF_ANY), -E2BIG);
+		for (nr = 0; nr < SYS_KEYS; nr++) {
+			make_key(map, key, nr);
+			make_user_value(map, value, nr, round + 1);
+			KUNIT_EXPECT_EQ(test, look_everywhere(map, key, value), 0);
+			KUNIT_EXPECT_EQ(test, test_sys_delete(fd, key), 0);
+			KUNIT_EXPECT_EQ(test, test_sys_delete(fd, key), -ENOENT);
+		}
 	}
 }
 
@@ -234,20 +264,20 @@ static void fill_and_empty(struct kunit *test, u32 max_entries)
 
 	for (round = 0; round < 2; round++) {
 		for (key = 0; key < max_entries; key++)
-			KUNIT_ASSERT_EQ_MSG(test, patient_update(map, &key, &value, BPF_NOEXIST),
+			KUNIT_ASSERT_EQ_MSG(test, test_map_put(map, &key, &value, BPF_NOEXIST),
 					    0, "key %u", key);
 		for (; key < max_entries + 100; key++)
-			KUNIT_ASSERT_EQ(test, prog_update(map, &key, &value, BPF_ANY), -E2BIG);
+			KUNIT_ASSERT_EQ(test, test_map_update(map, &key, &value, BPF_ANY), -E2BIG);
 		for (key = 0; key < 100 && key < max_entries; key++)
-			KUNIT_ASSERT_EQ(test, patient_update(map, &key, &value, BPF_EXIST), 0);
+			KUNIT_ASSERT_EQ(test, test_map_put(map, &key, &value, BPF_EXIST), 0);
 		/* Room for one is room for one. */
 		key = 0;
-		KUNIT_ASSERT_EQ(test, prog_delete(map, &key), 0);
-		KUNIT_ASSERT_EQ(test, patient_update(map, &key, &value, BPF_NOEXIST), 0);
+		KUNIT_ASSERT_EQ(test, test_map_delete(map, &key), 0);
+		KUNIT_ASSERT_EQ(test, test_map_put(map, &key, &value, BPF_NOEXIST), 0);
 		key = max_entries;
-		KUNIT_ASSERT_EQ(test, prog_update(map, &key, &value, BPF_ANY), -E2BIG);
+		KUNIT_ASSERT_EQ(test, test_map_update(map, &key, &value, BPF_ANY), -E2BIG);
 		for (key = 0; key < max_entries; key++)
-			KUNIT_ASSERT_EQ(test, prog_delete(map, &key), 0);
+			KUNIT_ASSERT_EQ(test, test_map_delete(map, &key), 0);
 	}
 }
 
@@ -274,82 +304,134 @@ static void test_fill_through_bpf_never_fails(struct kunit *test)
 	const struct htab_kind *kind = test->param_value;
 	u32 entries = kind->type == BPF_MAP_TYPE_HASH ? 100000 : 3000;
 	u64 *values = kunit_kcalloc(test, num_possible_cpus(), sizeof(*values), GFP_KERNEL);
-	int fd = create(kind, entries, 0), err = 0;
-	union bpf_attr attr;
+	int fd = kind_fd(test, entries), err, last = 0;
 	u32 key, failed = 0;
 
 	KUNIT_ASSERT_NOT_NULL(test, values);
-	KUNIT_ASSERT_GE(test, fd, 0);
 	for (key = 0; key < entries; key++) {
-		attr = (union bpf_attr){
-			.map_fd = fd,
-			.key = (unsigned long)&key,
-			.value = (unsigned long)values,
-			.flags = BPF_NOEXIST,
-		};
-		err = kern_sys_bpf(BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr));
-		failed += !!err;
+		err = test_sys_update(fd, &key, values, BPF_NOEXIST);
+		if (err) {
+			failed++;
+			last = err;
+		}
 	}
-	close_fd(fd);
-	KUNIT_EXPECT_EQ_MSG(test, failed, 0, "last error %d", err);
+	KUNIT_EXPECT_EQ_MSG(test, failed, 0, "last error %d", last);
 }
 
-struct batch {
-	u32 keys[512];
-	u64 values[512];
-	u32 more[512];
-	u32 next;
+/* Batches */
+
+#define BATCH	512
+
+struct user_batch {
+	u32 __user *keys;
+	void __user *values;
+	u8 *value;		/* one, as the kernel sees it */
+	size_t size;		/* of one value of user space */
 };
+
+static void make_batch(struct kunit *test, struct bpf_map *map, struct user_batch *user, u32 nr)
+{
+	u32 i;
+
+	user->size = user_value_size(map);
+	user->value = kunit_kzalloc(test, user->size, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, user->value);
+	user->keys = test_user_memory(test, nr * sizeof(u32));
+	user->values = test_user_memory(test, nr * user->size);
+	for (i = 0; i < nr; i++) {
+		make_user_value(map, user->value, i, 1);
+		KUNIT_ASSERT_EQ(test, put_user(i, &user->keys[i]), 0);
+		KUNIT_ASSERT_EQ(test, copy_to_user(user->values + i * user->size, user->value,
+						   user->size), 0);
+	}
+}
+
+/* Keys come in any order, each with its value. */
+static void expect_batch(struct kunit *test, struct bpf_map *map, struct user_batch *user, u32 nr)
+{
+	u8 *expected = kunit_kzalloc(test, user->size, GFP_KERNEL);
+	u32 i, key;
+
+	KUNIT_ASSERT_NOT_NULL(test, expected);
+	for (i = 0; i < nr; i++) {
+		KUNIT_ASSERT_EQ(test, get_user(key, &user->keys[i]), 0);
+		KUNIT_ASSERT_LT(test, key, BATCH);
+		KUNIT_ASSERT_EQ(test, copy_from_user(user->value, user->values + i * user->size,
+						     user->size), 0);
+		make_user_value(map, expected, key, 1);
+		KUNIT_ASSERT_MEMEQ(test, user->value, expected, user->size);
+	}
+}
 
 /* Update, look up, look up and delete, delete: with the test's own user memory. */
 static void test_batch_operations(struct kunit *test)
 {
-	int fd = create(test->param_value, 1000, 0);
-	struct bpf_map *map = map_of(test, fd);
-	struct batch __user *user;
-	union bpf_attr attr = {}, __user *uattr;
-	u32 i, gone, nr = ARRAY_SIZE(user->keys);
-	u64 value;
+	struct bpf_map *map = kind_map(test, BATCH);
+	struct user_batch user;
+	struct test_batch batch;
+	u32 key;
+	int err;
 
-	KUNIT_ASSERT_EQ(test, nr, 512);
-	if (map->map_type != BPF_MAP_TYPE_HASH)
-		kunit_skip(test, "values of all CPUs take another layout");
-	user = (void __user *)kunit_vm_mmap(test, NULL, 0, sizeof(*user) + sizeof(attr),
-					    PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	KUNIT_ASSERT_TRUE(test, !!user);
-	uattr = (void __user *)(user + 1);
-	for (i = 0; i < nr; i++) {
-		KUNIT_ASSERT_EQ(test, put_user(i, &user->keys[i]), 0);
-		KUNIT_ASSERT_EQ(test, put_user(i * 3ULL, &user->values[i]), 0);
-	}
-	attr.batch.keys = (unsigned long)&user->keys;
-	attr.batch.values = (unsigned long)&user->values;
-	attr.batch.out_batch = (unsigned long)&user->next;
-	attr.batch.count = nr;
-	KUNIT_ASSERT_EQ(test, map->ops->map_update_batch(map, NULL, &attr, uattr), 0);
-	attr.batch.keys = (unsigned long)&user->more;
-	attr.batch.count = nr;
-	KUNIT_ASSERT_EQ(test, clear_user(user->values, sizeof(user->values)), 0);
-	KUNIT_EXPECT_EQ(test, map->ops->map_lookup_batch(map, &attr, uattr), -ENOENT);
-	KUNIT_ASSERT_EQ(test, get_user(gone, &uattr->batch.count), 0);
-	KUNIT_EXPECT_EQ(test, gone, nr);
-	for (i = 0; i < nr; i++) {
-		KUNIT_ASSERT_EQ(test, get_user(value, &user->values[i]), 0);
-		KUNIT_ASSERT_EQ(test, get_user(gone, &user->more[i]), 0);
-		KUNIT_ASSERT_EQ(test, value, gone * 3ULL);
-	}
-	attr.batch.keys = (unsigned long)&user->keys;
-	attr.batch.count = nr / 2;
-	KUNIT_EXPECT_EQ(test, map->ops->map_delete_batch(map, &attr, uattr), 0);
-	attr.batch.keys = (unsigned long)&user->more;
-	attr.batch.count = nr;
-	KUNIT_EXPECT_EQ(test, map->ops->map_lookup_and_delete_batch(map, &attr, uattr), -ENOENT);
-	KUNIT_ASSERT_EQ(test, get_user(gone, &uattr->batch.count), 0);
-	KUNIT_EXPECT_EQ(test, gone, nr / 2);
+	make_batch(test, map, &user, BATCH);
+	batch = (struct test_batch){ user.keys, user.values, BATCH };
+	KUNIT_ASSERT_EQ(test, test_map_batch_update(test, map, &batch), 0);
+	KUNIT_ASSERT_EQ(test, batch.count, BATCH);
+	KUNIT_ASSERT_EQ(test, clear_user(user.values, BATCH * user.size), 0);
+	err = test_map_batch(test, map, map->ops->map_lookup_batch, &batch);
+	KUNIT_EXPECT_EQ(test, err, -ENOENT);
+	KUNIT_ASSERT_EQ(test, batch.count, BATCH);
+	expect_batch(test, map, &user, BATCH);
+	/* The first half in the order of the map. */
+	batch.count = BATCH / 2;
+	err = test_map_batch(test, map, map->ops->map_delete_batch, &batch);
+	KUNIT_EXPECT_EQ(test, err, 0);
+	batch.count = BATCH;
+	err = test_map_batch(test, map, map->ops->map_lookup_and_delete_batch, &batch);
+	KUNIT_EXPECT_EQ(test, err, -ENOENT);
+	KUNIT_ASSERT_EQ(test, batch.count, BATCH / 2);
+	expect_batch(test, map, &user, BATCH / 2);
 	rcu_read_lock();
-	i = map->ops->map_get_next_key(map, NULL, &gone);
+	err = map->ops->map_get_next_key(map, NULL, &key);
 	rcu_read_unlock();
-	KUNIT_EXPECT_EQ(test, (int)i, -ENOENT);
+	KUNIT_EXPECT_EQ(test, err, -ENOENT);
+	/* All places are free again, and no more than there were. */
+	make_batch(test, map, &user, BATCH);
+	batch = (struct test_batch){ user.keys, user.values, BATCH };
+	KUNIT_EXPECT_EQ(test, test_map_batch_update(test, map, &batch), 0);
+	key = BATCH;
+	KUNIT_EXPECT_EQ(test, test_map_update(map, &key, user.value, BPF_ANY), -E2BIG);
+}
+
+static const struct htab_kind seven_kinds[] = {
+	{ "hash 316", BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, 4, 316 },
+	{ "hash 5000", BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, 4, 5000 },
+	{ "hash 70000", BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, 4, 70000 },
+	{ "percpu hash 316", BPF_MAP_TYPE_PERCPU_HASH, BPF_F_NO_PREALLOC, 4, 316 },
+	{ "percpu hash 5000", BPF_MAP_TYPE_PERCPU_HASH, BPF_F_NO_PREALLOC, 4, 5000 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(seven_kind, seven_kinds, name);
+
+/* Into a fresh map, and as if no refill came in an interrupt. */
+static void test_seven_elements_in_a_batch(struct kunit *test)
+{
+	struct bpf_map *map = kind_map(test, 7);
+	struct memalloc_test_slab *slab;
+	struct user_batch user;
+	struct test_batch batch;
+	int err;
+
+	make_batch(test, map, &user, 7);
+	batch = (struct test_batch){ user.keys, user.values, 7 };
+	slab = memalloc_test_watch_slab(test);
+	atomic_set(&slab->refuse_atomic, 1);
+	err = test_map_batch_update(test, map, &batch);
+	KUNIT_EXPECT_EQ(test, err, 0);
+	KUNIT_EXPECT_EQ(test, batch.count, 7);
+	err = test_map_batch(test, map, map->ops->map_lookup_batch, &batch);
+	KUNIT_EXPECT_EQ(test, err, -ENOENT);
+	KUNIT_ASSERT_EQ(test, batch.count, 7);
+	expect_batch(test, map, &user, 7);
 }
 
 static void test_lookup_and_delete(struct kunit *test)
@@ -363,7 +445,7 @@ static void test_lookup_and_delete(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, values);
 	for (key = 0; key < 100; key++) {
 		value = key * 5ULL;
-		KUNIT_ASSERT_EQ(test, patient_update(map, &key, &value, BPF_ANY), 0);
+		KUNIT_ASSERT_EQ(test, test_map_put(map, &key, &value, BPF_ANY), 0);
 	}
 	for (key = 0; key < 100; key++) {
 		err = map->ops->map_lookup_and_delete_elem(map, &key, values, 0);
@@ -392,8 +474,8 @@ static int churn(void *arg)
 	long err;
 
 	while (!kthread_should_stop()) {
-		err = prog_delete(c->map, &key);
-		err = err ?: patient_update(c->map, &key, &value, BPF_NOEXIST);
+		err = test_map_delete(c->map, &key);
+		err = err ?: test_map_put(c->map, &key, &value, BPF_NOEXIST);
 		if (err && err != -EBUSY)
 			atomic_inc(&c->errors);
 		key = (key + 1) % CHURN_KEYS;
@@ -413,7 +495,7 @@ static void test_iteration_while_others_delete(struct kunit *test)
 	bool moved;
 
 	for (key = 0; key < 2 * CHURN_KEYS; key++)
-		KUNIT_ASSERT_EQ(test, patient_update(c.map, &key, &value, BPF_ANY), 0);
+		KUNIT_ASSERT_EQ(test, test_map_put(c.map, &key, &value, BPF_ANY), 0);
 	task = kthread_run(churn, &c, "htab_churn");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
 	moved = test_wait_for(atomic_read(&c.rounds) > 10);
@@ -440,27 +522,234 @@ static void test_iteration_while_others_delete(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, look(c.map, &key, &value), 0);
 }
 
-static void test_flags_of_creation(struct kunit *test)
+/* The same, by the function behind bpf_for_each_map_elem() and the iterator of maps. */
+
+struct visit {
+	u32 seen[2 * CHURN_KEYS];
+	u32 strange;
+};
+
+static u64 visit_element(u64 map, u64 key, u64 value, u64 ctx, u64 unused)
 {
-	struct htab_kind kind = { "", BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC | BPF_F_ZERO_SEED,
-				  4, 8 };
-	struct bpf_map *map = map_of(test, create(&kind, 10, 0));
+	struct visit *visit = (void *)(unsigned long)ctx;
+	u32 nr = *(u32 *)(unsigned long)key;
+
+	if (nr < ARRAY_SIZE(visit->seen))
+		visit->seen[nr]++;
+	else
+		visit->strange++;
+	return 0;
+}
+
+static void test_callbacks_while_others_delete(struct kunit *test)
+{
+	struct churn c = { .map = kind_map(test, 4 * CHURN_KEYS) };
+	struct visit *visit = kunit_kzalloc(test, sizeof(*visit), GFP_KERNEL);
+	u32 key, walk, missed = 0, strange = 0;
+	struct task_struct *task;
+	u64 value = 1;
+	bool moved;
+
+	KUNIT_ASSERT_NOT_NULL(test, visit);
+	for (key = 0; key < 2 * CHURN_KEYS; key++)
+		KUNIT_ASSERT_EQ(test, test_map_put(c.map, &key, &value, BPF_ANY), 0);
+	task = kthread_run(churn, &c, "htab_churn");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	moved = test_wait_for(atomic_read(&c.rounds) > 10);
+	for (walk = 0; walk < 300; walk++) {
+		memset(visit, 0, sizeof(*visit));
+		migrate_disable();
+		c.map->ops->map_for_each_callback(c.map, (void *)visit_element, visit, 0);
+		migrate_enable();
+		/* A walk that meets a recycled element may go on in its new bucket. */
+		for (key = CHURN_KEYS; key < 2 * CHURN_KEYS; key++)
+			missed += !visit->seen[key];
+		strange += visit->strange;
+		cond_resched();
+	}
+	kthread_stop(task);
+	kunit_info(test, "%u of %u elements passed by\n", missed, walk * CHURN_KEYS);
+	KUNIT_EXPECT_TRUE(test, moved);
+	KUNIT_EXPECT_EQ(test, strange, 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&c.errors), 0);
+	/* Without deletes nothing is passed by, nor seen twice. */
+	memset(visit, 0, sizeof(*visit));
+	migrate_disable();
+	c.map->ops->map_for_each_callback(c.map, (void *)visit_element, visit, 0);
+	migrate_enable();
+	for (key = CHURN_KEYS; key < 2 * CHURN_KEYS; key++)
+		KUNIT_ASSERT_EQ(test, visit->seen[key], 1);
+}
+
+/* A thread on each CPU: elements go through all hands, each with its own value */
+
+#define CROWD_KEYS	16
+#define CROWD_ROUNDS	1000
+
+struct crowd {
+	struct bpf_map *map;
+	struct task_struct *task;
+	u32 first;		/* of its keys */
+	u32 wrong;
+	u32 full;
+	u32 held;
+	atomic_t done;
+};
+
+static void crowd_round(struct crowd *c, u32 round)
+{
+	u32 key = c->first + round % CROWD_KEYS, other = key + CROWD_KEYS * nr_cpu_ids;
+	u64 value = (u64)round << 32 | key;
+	long err;
+
+	err = test_map_put(c->map, &key, &value, BPF_NOEXIST);
+	if (err == -E2BIG) {
+		c->full++;
+		return;
+	}
+	c->held++;
+	c->wrong += err || look(c->map, &key, &value);
+	/* This one fills a map for one element. */
+	if (c->map->max_entries == 1)
+		c->wrong += test_map_update(c->map, &other, &value, BPF_NOEXIST) != -E2BIG;
+	value = ~value;
+	err = test_map_put(c->map, &key, &value, BPF_EXIST);
+	c->wrong += err || look(c->map, &key, &value);
+	c->wrong += test_map_delete(c->map, &key) != 0;
+}
+
+static int crowd_thread(void *arg)
+{
+	struct crowd *c = arg;
+	u32 round;
+
+	for (round = 0; round < CROWD_ROUNDS; round++) {
+		crowd_round(c, round);
+		cond_resched();
+	}
+	atomic_set(&c->done, 1);
+	while (!kthread_should_stop())
+		usleep_range(200, 1000);
+	return 0;
+}
+
+/* Afterwards the count is what it was: there is room for as many, and not one more. */
+static void expect_room(struct kunit *test, struct bpf_map *map)
+{
+	u64 value = 1;
+	u32 key;
+
+	for (key = 0; key < map->max_entries; key++)
+		KUNIT_ASSERT_EQ(test, test_map_put(map, &key, &value, BPF_NOEXIST), 0);
+	KUNIT_EXPECT_EQ(test, test_map_update(map, &key, &value, BPF_NOEXIST), -E2BIG);
+}
+
+static void play_crowd(struct kunit *test, u32 entries)
+{
+	struct crowd *crowd = kunit_kcalloc(test, nr_cpu_ids, sizeof(*crowd), GFP_KERNEL);
+	struct bpf_map *map = kind_map(test, entries);
+	unsigned int cpu, full = 0, held = 0;
+
+	KUNIT_ASSERT_NOT_NULL(test, crowd);
+	for_each_online_cpu(cpu) {
+		crowd[cpu] = (struct crowd){ .map = map, .first = cpu * CROWD_KEYS };
+		crowd[cpu].task = kthread_create(crowd_thread, &crowd[cpu], "htab_crowd/%u", cpu);
+		if (IS_ERR(crowd[cpu].task))
+			continue;
+		kthread_bind(crowd[cpu].task, cpu);
+		wake_up_process(crowd[cpu].task);
+	}
+	for_each_online_cpu(cpu) {
+		KUNIT_EXPECT_FALSE(test, IS_ERR(crowd[cpu].task));
+		if (IS_ERR(crowd[cpu].task))
+			continue;
+		KUNIT_EXPECT_TRUE(test, test_wait_for(atomic_read(&crowd[cpu].done)));
+		kthread_stop(crowd[cpu].task);
+		KUNIT_EXPECT_EQ(test, crowd[cpu].wrong, 0);
+		full += crowd[cpu].full;
+		held += crowd[cpu].held;
+	}
+	kunit_info(test, "%u elements, %u times the map was full\n", held, full);
+	KUNIT_EXPECT_GT(test, held, 0);
+	expect_room(test, map);
+}
+
+static void test_many_cpus_recycle_elements(struct kunit *test)
+{
+	play_crowd(test, 1000);
+}
+
+static void test_many_cpus_want_the_only_element(struct kunit *test)
+{
+	play_crowd(test, 1);
+}
+
+/* In the order in which the map lists them. */
+static u32 list_keys(struct bpf_map *map, u32 *keys, u32 max)
+{
+	u32 nr = 0;
+
+	rcu_read_lock();
+	while (nr < max && !map->ops->map_get_next_key(map, nr ? &keys[nr - 1] : NULL, &keys[nr]))
+		nr++;
+	rcu_read_unlock();
+	return nr;
+}
+
+#define SEED_KEYS	64
+
+/* Two maps without a seed of their own are alike. */
+static void test_zero_seed(struct kunit *test)
+{
+	struct htab_kind kind = *(const struct htab_kind *)test->param_value;
+	u32 keys[2][SEED_KEYS], i, key;
+	struct bpf_map *map;
+	u64 value = 1;
+
+	kind.flags |= BPF_F_ZERO_SEED;
+	for (i = 0; i < 2; i++) {
+		map = map_of(test, create(&kind, 4 * SEED_KEYS, 0));
+		for (key = 0; key < SEED_KEYS; key++)
+			KUNIT_ASSERT_EQ(test, test_map_put(map, &key, &value, BPF_ANY), 0);
+		KUNIT_ASSERT_EQ(test, list_keys(map, keys[i], SEED_KEYS), SEED_KEYS);
+	}
+	KUNIT_EXPECT_MEMEQ(test, keys[0], keys[1], sizeof(keys[0]));
+}
+
+static void test_numa_node(struct kunit *test)
+{
+	const struct htab_kind *kind = test->param_value;
 	union bpf_attr attr = {
-		.map_type = BPF_MAP_TYPE_HASH,
-		.map_flags = BPF_F_NO_PREALLOC | BPF_F_NUMA_NODE,
-		.key_size = 4,
-		.value_size = 8,
+		.map_type = kind->type,
+		.map_flags = kind->flags | BPF_F_NUMA_NODE,
+		.key_size = kind->key_size,
+		.value_size = kind->value_size,
 		.max_entries = 10,
+		.numa_node = first_online_node,
 	};
+	struct bpf_map *map;
 	u64 value = 7;
 	u32 key = 3;
 
-	KUNIT_EXPECT_EQ(test, patient_update(map, &key, &value, BPF_ANY), 0);
+	if (kind->type == BPF_MAP_TYPE_PERCPU_HASH) {
+		KUNIT_EXPECT_EQ(test, test_map_try(&attr), -EINVAL);
+		return;
+	}
+	map = map_of(test, test_map_try(&attr));
+	KUNIT_EXPECT_EQ(test, map->numa_node, first_online_node);
+	KUNIT_EXPECT_EQ(test, test_map_put(map, &key, &value, BPF_ANY), 0);
 	KUNIT_EXPECT_EQ(test, look(map, &key, &value), 0);
-	map = map_of(test, kern_sys_bpf(BPF_MAP_CREATE, &attr, sizeof(attr)));
-	KUNIT_EXPECT_EQ(test, patient_update(map, &key, &value, BPF_ANY), 0);
-	KUNIT_EXPECT_EQ(test, look(map, &key, &value), 0);
+	attr.numa_node = nr_node_ids;
+	KUNIT_EXPECT_EQ(test, test_map_try(&attr), -EINVAL);
+}
+
+static void test_lru_maps_are_preallocated(struct kunit *test)
+{
+	struct htab_kind kind = dynamic_kinds[0];
+
 	kind.type = BPF_MAP_TYPE_LRU_HASH;
+	KUNIT_EXPECT_LT(test, create(&kind, 10, 0), 0);
+	kind.type = BPF_MAP_TYPE_LRU_PERCPU_HASH;
 	KUNIT_EXPECT_LT(test, create(&kind, 10, 0), 0);
 }
 
@@ -569,24 +858,31 @@ static void test_sysctl_changes_memory_and_nothing_else(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, after->map_flags, before->map_flags);
 	KUNIT_EXPECT_EQ(test, after->map_extra, before->map_extra);
 	for (key = 0; key < 10000; key++)
-		KUNIT_ASSERT_EQ(test, patient_update(after, &key, &value, BPF_ANY), 0);
-	KUNIT_EXPECT_EQ(test, prog_update(after, &key, &value, BPF_ANY), -E2BIG);
+		KUNIT_ASSERT_EQ(test, test_map_put(after, &key, &value, BPF_ANY), 0);
+	KUNIT_EXPECT_EQ(test, test_map_update(after, &key, &value, BPF_ANY), -E2BIG);
 	KUNIT_EXPECT_GE(test, after->ops->map_mem_usage(after), small + 10000 * 64);
 	/* These cannot do without. */
 	kind.type = BPF_MAP_TYPE_LRU_HASH;
 	lru = map_of(test, create(&kind, 100, 0));
-	KUNIT_EXPECT_EQ(test, patient_update(lru, &key, &value, BPF_ANY), 0);
+	KUNIT_EXPECT_EQ(test, test_map_put(lru, &key, &value, BPF_ANY), 0);
 }
 
 static struct kunit_case memalloc_htab_cases[] = {
 	KUNIT_CASE_PARAM(test_random_operations, htab_kind_gen_params),
+	KUNIT_CASE_PARAM(test_system_calls, htab_kind_gen_params),
 	KUNIT_CASE_PARAM(test_small_map_is_full_at_max_entries, sized_kind_gen_params),
 	KUNIT_CASE_PARAM(test_large_map_is_full_at_max_entries, sized_kind_gen_params),
 	KUNIT_CASE_PARAM(test_fill_through_bpf_never_fails, dynamic_kind_gen_params),
 	KUNIT_CASE_PARAM(test_batch_operations, sized_kind_gen_params),
+	KUNIT_CASE_PARAM(test_seven_elements_in_a_batch, seven_kind_gen_params),
 	KUNIT_CASE_PARAM(test_lookup_and_delete, sized_kind_gen_params),
 	KUNIT_CASE_PARAM(test_iteration_while_others_delete, sized_kind_gen_params),
-	KUNIT_CASE(test_flags_of_creation),
+	KUNIT_CASE_PARAM(test_callbacks_while_others_delete, sized_kind_gen_params),
+	KUNIT_CASE_PARAM(test_many_cpus_recycle_elements, sized_kind_gen_params),
+	KUNIT_CASE_PARAM(test_many_cpus_want_the_only_element, sized_kind_gen_params),
+	KUNIT_CASE_PARAM(test_zero_seed, sized_kind_gen_params),
+	KUNIT_CASE_PARAM(test_numa_node, sized_kind_gen_params),
+	KUNIT_CASE(test_lru_maps_are_preallocated),
 	KUNIT_CASE(test_map_extra_is_checked),
 	KUNIT_CASE_PARAM(test_map_with_a_reserve, dynamic_kind_gen_params),
 	KUNIT_CASE(test_sysctl_refuses_other_values),
@@ -594,32 +890,10 @@ static struct kunit_case memalloc_htab_cases[] = {
 	{}
 };
 
-static int htab_init(struct kunit *test)
-{
-	/* Values of per-CPU maps are those of "this" CPU. */
-	return set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id()));
-}
-
-static long live_before;
-
-static int htab_suite_init(struct kunit_suite *suite)
-{
-	live_before = test_live();
-	return 0;
-}
-
-/* Maps are freed by a worker, after the case that had them. */
-static void htab_suite_exit(struct kunit_suite *suite)
-{
-	if (!test_wait_for(test_live() <= live_before))
-		WARN(1, "%ld objects of maps leaked", test_live() - live_before);
-}
-
 static struct kunit_suite memalloc_htab_suite = {
 	.name = "bpf_memalloc_htab",
-	.suite_init = htab_suite_init,
-	.suite_exit = htab_suite_exit,
-	.init = htab_init,
+	.init = memalloc_map_init,
+	.exit = memalloc_map_exit,
 	.test_cases = memalloc_htab_cases,
 };
 

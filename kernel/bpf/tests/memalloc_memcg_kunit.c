@@ -10,20 +10,14 @@
 #include <linux/fs.h>
 #include <linux/memcontrol.h>
 #include <linux/mount.h>
-#include <linux/namei.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/version.h>
+#include "memalloc_cgroup_util.h"
 #include "memalloc_test_util.h"
 
-/* Making a folder has another signature since 6.15. */
-#if defined(CONFIG_MEMCG) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
-#define CAN_MAKE_CGROUP	1
-#else
-#define CAN_MAKE_CGROUP	0
-#endif
+#define CAN_MEASURE	(IS_ENABLED(CONFIG_MEMCG) && CAN_MAKE_CGROUP)
 
-#if CAN_MAKE_CGROUP
+#if CAN_MEASURE
 
 #define OBJECTS	500
 #define NAME	"bpf_memalloc_kunit"
@@ -47,34 +41,14 @@ static int enable_memory_controller(struct vfsmount *mnt)
 	return written < 0 ? written : 0;
 }
 
-static struct dentry *make_folder(struct vfsmount *mnt)
-{
-	struct inode *root = d_inode(mnt->mnt_root);
-	struct dentry *dir;
-	int err;
-
-	inode_lock(root);
-	dir = lookup_one_len(NAME, mnt->mnt_root, strlen(NAME));
-	if (!IS_ERR(dir)) {
-		err = vfs_mkdir(mnt_idmap(mnt), root, dir, 0755);
-		dput(dir);
-		/* kernfs makes the folder, but leaves the dentry as it was. */
-		dir = err ? ERR_PTR(err) : lookup_one_len(NAME, mnt->mnt_root, strlen(NAME));
-	}
-	inode_unlock(root);
-	return dir;
-}
-
 static void make_payer(struct kunit *test, struct payer *payer)
 {
-	struct file_system_type *type = get_fs_type("cgroup2");
 	struct cgroup_subsys_state *css;
 
-	KUNIT_ASSERT_NOT_NULL(test, type);
-	payer->mnt = kern_mount(type);
+	payer->mnt = test_mount_cgroups();
 	KUNIT_ASSERT_FALSE(test, IS_ERR(payer->mnt));
 	KUNIT_ASSERT_EQ(test, enable_memory_controller(payer->mnt), 0);
-	payer->dir = make_folder(payer->mnt);
+	payer->dir = test_make_cgroup(payer->mnt, NAME);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(payer->dir));
 	css = css_tryget_online_from_dir(payer->dir, &memory_cgrp_subsys);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(css));
@@ -83,14 +57,10 @@ static void make_payer(struct kunit *test, struct payer *payer)
 
 static int remove_payer(struct payer *payer)
 {
-	struct inode *root = d_inode(payer->mnt->mnt_root);
 	int err;
 
 	mem_cgroup_put(payer->memcg);
-	inode_lock(root);
-	err = vfs_rmdir(mnt_idmap(payer->mnt), root, payer->dir);
-	inode_unlock(root);
-	dput(payer->dir);
+	err = test_remove_cgroup(payer->mnt, payer->dir);
 	kern_unmount(payer->mnt);
 	return err;
 }

@@ -735,8 +735,8 @@ static struct llist_node *alloc_chain(struct pcpu_magazine *mag, gfp_t gfp,
 				      unsigned int nr, unsigned int *got)
 {
 	struct llist_node *first = NULL, *obj;
+	void *objs[BULK] __uninitialized;
 	unsigned int ask, came, i;
-	void *objs[BULK];
 
 	*got = 0;
 	do {

@@ -308,6 +308,11 @@ static void pool_refill(struct irq_work *work)
 
 /* Creation */
 
+static unsigned int refills_per_pool(void)
+{
+	return min(num_possible_cpus(), BPF_MEM_REFILLS);
+}
+
 static void pool_free_list(struct pcpu_magazine *mag, struct llist_node *list)
 {
 	bpf_mem_slab_free(bpf_mem_pool(mag), list);
@@ -323,27 +328,19 @@ static void pool_exit(struct bpf_mem_pool *pool)
 {
 	pcpu_magazine_exit(&pool->mag);
 	bpf_mem_slab_exit(&pool->slab);
-	/*
-	 * The core of irq_work may look at a work once more after the refill
-	 * has gone idle, with interrupts off.
-	 */
-	kfree_rcu_mightsleep(pool->refills);
 	pool->ready = false;
 }
 
-static int pool_init_refills(struct bpf_mem_pool *pool)
+static void pool_init_refills(struct bpf_mem_pool *pool, unsigned int index)
 {
 	unsigned int i;
 
-	pool->nr_refills = min(num_possible_cpus(), BPF_MEM_REFILLS);
-	pool->refills = kcalloc(pool->nr_refills, sizeof(*pool->refills), GFP_KERNEL);
-	if (!pool->refills)
-		return -ENOMEM;
+	pool->nr_refills = refills_per_pool();
+	pool->refills = pool->pools->refills + index * pool->nr_refills;
 	for (i = 0; i < pool->nr_refills; i++) {
 		pool->refills[i].pool = pool;
 		init_irq_work(&pool->refills[i].work, pool_refill);
 	}
-	return 0;
 }
 
 /*
@@ -394,12 +391,10 @@ static int pool_init(struct bpf_mem_pools *pools, unsigned int i,
 	pool->area_at = shape->area_at;
 	bpf_mem_gp_init(pool);
 	bpf_mem_marks(shape->area_size ?: size, shape->area_size, &marks);
-	err = pool_init_refills(pool);
-	if (err)
-		return err;
+	pool_init_refills(pool, i);
 	err = bpf_mem_slab_init(&pool->slab, size);
 	if (err)
-		goto free_refills;
+		return err;
 	err = pcpu_magazine_init(&pool->mag, pools->cpus + i, &pool_ops, &marks);
 	if (err)
 		goto exit_slab;
@@ -415,9 +410,24 @@ static int pool_init(struct bpf_mem_pools *pools, unsigned int i,
 
 exit_slab:
 	bpf_mem_slab_exit(&pool->slab);
-free_refills:
-	kfree(pool->refills);
 	return err;
+}
+
+/*
+ * The core of irq_work may look at a work once more after the refill has gone
+ * idle, with interrupts off.
+ */
+static void refills_free(struct bpf_mem_pools *pools)
+{
+	unsigned int i;
+
+	for (i = 0; i < pools->nr * refills_per_pool(); i++) {
+		if (pools->refills[i].nr_runs) {
+			kfree_rcu_mightsleep(pools->refills);
+			return;
+		}
+	}
+	kfree(pools->refills);
 }
 
 static void pools_free(struct bpf_mem_pools *pools)
@@ -432,6 +442,7 @@ static void pools_free(struct bpf_mem_pools *pools)
 	}
 	if (pools->ctx_free)
 		pools->ctx_free(pools->ctx);
+	refills_free(pools);
 	free_percpu(pools->cpus);
 	obj_cgroup_put(pools->objcg);
 	kfree(pools);
@@ -447,9 +458,12 @@ static struct bpf_mem_pools *pools_alloc(unsigned int nr, bool percpu)
 	pools->id = atomic_inc_return(&last_id);
 	pools->nr = nr;
 	pools->percpu = percpu;
+	pools->refills = kcalloc(nr * refills_per_pool(), sizeof(*pools->refills), GFP_KERNEL);
 	pools->cpus = __alloc_percpu_gfp(nr * sizeof(*pools->cpus),
 					 __alignof__(*pools->cpus), GFP_KERNEL);
-	if (!pools->cpus) {
+	if (!pools->refills || !pools->cpus) {
+		free_percpu(pools->cpus);
+		kfree(pools->refills);
 		kfree(pools);
 		return NULL;
 	}

@@ -230,6 +230,7 @@ struct bpf_mem_pool {
  * @file: its file in debugfs, or NULL; under the lock of memalloc_shrink.c
  * @cpus: as in &struct bpf_mem_alloc
  * @objcg: memory cgroup that is charged, with a reference, or NULL
+ * @refills: those of all pools
  * @percpu: objects are per-CPU areas
  * @ctx_free: called once with @ctx after the last destructor
  * @ctx: see @ctx_free
@@ -244,6 +245,7 @@ struct bpf_mem_pools {
 	struct dentry *file;
 	struct pcpu_magazine_cpu __percpu *cpus;
 	struct obj_cgroup *objcg;
+	struct bpf_mem_refill *refills;
 	bool percpu;
 	void (*ctx_free)(void *ctx);
 	void *ctx;

@@ -25,6 +25,9 @@
 /* Objects that go to the slab in one call: an array on the stack. */
 #define FREE_BULK	32
 
+/* Words up to which stores are cheaper than memset(). */
+#define ZERO_WORDS	24
+
 #if IS_ENABLED(CONFIG_BPF_MEMALLOC_KUNIT_TEST)
 struct bpf_mem_test bpf_mem_test;
 #endif
@@ -173,6 +176,36 @@ static unsigned int slab_alloc_bulk(struct bpf_mem_slab *slab, gfp_t gfp,
 	return i;
 }
 
+/*
+ * The user's bytes, for the header is written anyway. By stores of our own: for
+ * objects of this size a call of memset() for each, as with __GFP_ZERO, costs as
+ * much as the slab itself.
+ */
+static void zero_objects(size_t size, unsigned int nr, void **objs)
+{
+	size_t words = DIV_ROUND_UP(size - BPF_MEM_HEADER, sizeof(long));
+	unsigned long *word;
+	unsigned int i;
+	size_t left;
+
+	for (i = 0; i < nr; i++) {
+		word = objs[i] + BPF_MEM_HEADER;
+		if (words > ZERO_WORDS) {
+			memset(word, 0, words * sizeof(long));
+			continue;
+		}
+		for (left = words; left >= 4; left -= 4) {
+			word[0] = 0;
+			word[1] = 0;
+			word[2] = 0;
+			word[3] = 0;
+			word += 4;
+		}
+		for (; left; left--)
+			*word++ = 0;
+	}
+}
+
 /* Give each object its per-CPU area. Those that get none go back at once. */
 static unsigned int attach_areas(struct bpf_mem_pool *pool, gfp_t gfp,
 				 unsigned int nr, void **objs)
@@ -181,7 +214,7 @@ static unsigned int attach_areas(struct bpf_mem_pool *pool, gfp_t gfp,
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		area = __alloc_percpu_gfp(pool->area_size, 8, gfp);
+		area = __alloc_percpu_gfp(pool->area_size, 8, gfp | __GFP_ZERO);
 		if (!area)
 			break;
 		*bpf_mem_area(pool, objs[i]) = area;
@@ -206,10 +239,11 @@ unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
 {
 	long held;
 
-	gfp |= __GFP_ZERO | __GFP_ACCOUNT | __GFP_NOWARN;
+	gfp |= __GFP_ACCOUNT | __GFP_NOWARN;
 	nr = bpf_mem_test_permit(nr, gfp);
 	if (nr)
 		nr = slab_alloc_bulk(&pool->slab, gfp, nr, objs);
+	zero_objects(pool->slab.size, nr, objs);
 	if (pool->area_size)
 		nr = attach_areas(pool, gfp, nr, objs);
 	held = atomic_long_add_return(nr, &pool->nr_slab);
@@ -230,7 +264,7 @@ unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
  */
 void bpf_mem_slab_free(struct bpf_mem_pool *pool, struct llist_node *list)
 {
-	void *objs[FREE_BULK];
+	void *objs[FREE_BULK] __uninitialized;
 	struct llist_node *next;
 	unsigned int nr = 0;
 

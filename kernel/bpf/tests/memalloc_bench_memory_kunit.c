@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * BPF memory allocator: the memory that idle allocators and dynamic maps take,
+ * measured as pages of the slab and of the per-CPU allocator before and after.
+ */
+#include <linux/delay.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/rcupdate_trace.h>
+#include <linux/vmstat.h>
+#include "memalloc_bench.h"
+
+#define SIZE		64
+#define IDLE		200
+#define ENTRIES		100000
+
+static long pages_in_use(void)
+{
+	return global_node_page_state_pages(NR_SLAB_RECLAIMABLE_B) +
+	       global_node_page_state_pages(NR_SLAB_UNRECLAIMABLE_B) +
+	       pcpu_nr_pages();
+}
+
+/* Earlier works' leftovers go first; statistics of pages are per CPU for a while. */
+static long settled_pages(void)
+{
+	rcu_barrier();
+	rcu_barrier_tasks_trace();
+	rcu_barrier();
+	msleep(2500);
+	return pages_in_use();
+}
+
+#define IDLE_MEMORY(test, who, work, mas, init, destroy)		\
+do {									\
+	long before = settled_pages();					\
+	unsigned int i;							\
+									\
+	for (i = 0; i < IDLE; i++)					\
+		KUNIT_ASSERT_EQ(test, init(&(mas)[i], (work)[5] == 'f' ? SIZE : 0, false), 0); \
+	bench_report_number(test, work, who,				\
+			    (settled_pages() - before) * PAGE_SIZE / IDLE); \
+	for (i = 0; i < IDLE; i++)					\
+		destroy(&(mas)[i]);					\
+} while (0)
+
+static void bench_idle_memory(struct kunit *test)
+{
+	static const char * const works[] = { "idle_fixed", "idle_classes" };
+	struct bpf_mem_alloc *mas = kunit_kcalloc(test, IDLE, sizeof(*mas), GFP_KERNEL);
+	unsigned int w;
+
+#ifdef BPF_MEMALLOC_PEER
+	struct peer_mem_alloc *peers = kunit_kcalloc(test, IDLE, sizeof(*peers), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, peers);
+#endif
+	KUNIT_ASSERT_NOT_NULL(test, mas);
+	for (w = 0; w < ARRAY_SIZE(works); w++) {
+		IDLE_MEMORY(test, "ours", works[w], mas, bpf_mem_alloc_init,
+			    bpf_mem_alloc_destroy);
+#ifdef BPF_MEMALLOC_PEER
+		IDLE_MEMORY(test, "peer", works[w], peers, peer_mem_alloc_init,
+			    peer_mem_alloc_destroy);
+#endif
+	}
+}
+
+static void fill_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, const char *who)
+{
+	union bpf_attr attr = {
+		.map_type = BPF_MAP_TYPE_HASH,
+		.map_flags = BPF_F_NO_PREALLOC,
+		.key_size = sizeof(u64),
+		.value_size = sizeof(u64),
+		.max_entries = ENTRIES,
+	};
+	struct bpf_map *map = ops->map_alloc(&attr);
+	u64 key, value = 1;
+	long before, peak;
+	int err, round;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(map));
+	map->ops = ops;
+	before = settled_pages();
+	for (key = 0; key < ENTRIES; key++) {
+		for (err = -ENOMEM, round = 0; err == -ENOMEM && round < 1000; round++) {
+			rcu_read_lock();
+			migrate_disable();
+			err = ops->map_update_elem(map, &key, &value, BPF_ANY);
+			migrate_enable();
+			rcu_read_unlock();
+			if (err)
+				usleep_range(50, 200);
+		}
+		KUNIT_ASSERT_EQ(test, err, 0);
+	}
+	bench_report_number(test, "bytes_per_element", who,
+			    (settled_pages() - before) * PAGE_SIZE / ENTRIES);
+	/* All of it deleted and filled again, three times, without a pause. */
+	peak = pages_in_use();
+	for (round = 0; round < 3; round++) {
+		for (key = 0; key < ENTRIES; key++) {
+			rcu_read_lock();
+			migrate_disable();
+			ops->map_delete_elem(map, &key);
+			migrate_enable();
+			rcu_read_unlock();
+		}
+		for (key = 0; key < ENTRIES; key++) {
+			rcu_read_lock();
+			migrate_disable();
+			ops->map_update_elem(map, &key, &value, BPF_ANY);
+			migrate_enable();
+			rcu_read_unlock();
+			if (key % 1000 == 0)
+				peak = max(peak, pages_in_use());
+		}
+	}
+	bench_report_number(test, "storm_peak_per_element", who,
+			    (peak - before) * PAGE_SIZE / ENTRIES);
+	synchronize_rcu();
+	ops->map_free(map);
+}
+
+static void bench_map_memory(struct kunit *test)
+{
+	fill_and_weigh(test, &htab_map_ops, "ours");
+#ifdef BPF_MEMALLOC_PEER
+	fill_and_weigh(test, &peer_htab_map_ops, "peer");
+#endif
+}
+
+static struct kunit_case memalloc_bench_memory_cases[] = {
+	KUNIT_CASE(bench_idle_memory),
+	KUNIT_CASE(bench_map_memory),
+	{}
+};
+
+static struct kunit_suite memalloc_bench_memory_suite = {
+	.name = "bpf_memalloc_bench_memory",
+	.init = bench_init,
+	.test_cases = memalloc_bench_memory_cases,
+};
+
+kunit_test_suite(memalloc_bench_memory_suite);

@@ -13,7 +13,7 @@ CHECKS := check-python check-model check-uml check-x86_64 check-kasan check-lint
 
 TIME ?= 10m
 
-.PHONY: help tree install check $(CHECKS) soak clean
+.PHONY: help tree install check $(CHECKS) soak selftests clean
 
 help: ## Show this list
 	@echo 'Run every suite:  ./$(TOOL)/kunit.py run'
@@ -46,6 +46,9 @@ $(CHECKS): check-%:
 
 soak: ## Everything at once on x86_64, for TIME=10m
 	@$(PYTHON) $(TOOL)/soak.py '$(TIME)'
+
+selftests: ## The tree's BPF selftests in QEMU, base and ours, as a table (long)
+	@$(PYTHON) $(TOOL)/selftests.py
 
 clean: ## Remove build/: base, trees, kernel builds
 	rm -rf build

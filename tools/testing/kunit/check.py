@@ -48,6 +48,8 @@ def requirements(names: Sequence[str]) -> List[overlay_setup.Requirement]:
 		needed += overlay_setup.build('x86_64') + overlay_setup.qemu('x86_64')
 	if set(names) & {'python', 'lint'}:
 		needed += overlay_setup.LINT
+	if 'python' in names:
+		needed += overlay_setup.BENCH
 	return needed
 
 

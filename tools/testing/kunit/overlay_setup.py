@@ -2,6 +2,7 @@
 """Finds out what is missing on this machine and installs it with apt."""
 
 import os
+import sys
 from dataclasses import dataclass
 from typing import Dict, List, Sequence, Tuple
 
@@ -33,6 +34,11 @@ UML = (Requirement('gcc', 'gcc'), Requirement('/usr/include/stdio.h', 'libc6-dev
 X86 = (Requirement('/usr/include/gelf.h', 'libelf-dev'),)
 MODEL = (Requirement('spin', 'spin'), Requirement('gcc', 'gcc'),
 	 Requirement('/usr/include/stdio.h', 'libc6-dev'))
+# Where Debian puts Python modules, which other builds of Python do not search.
+DIST_PACKAGES = '/usr/lib/python3/dist-packages'
+RICH = Requirement(f'{DIST_PACKAGES}/rich/__init__.py', 'python3-rich')
+BENCH = (RICH, Requirement(f'{DIST_PACKAGES}/jinja2/__init__.py', 'python3-jinja2'),
+	 Requirement(f'{DIST_PACKAGES}/matplotlib/__init__.py', 'python3-matplotlib'))
 LINT = (Requirement('git', 'git'), Requirement('sparse', 'sparse'),
 	Requirement('mypy', 'mypy'), Requirement('shellcheck', 'shellcheck'))
 
@@ -46,6 +52,12 @@ _QEMU: Dict[str, Requirement] = {
 		('alpha', 'alpha', 'misc'), ('m68k', 'm68k', 'misc'),
 		('sh', 'sh4eb', 'misc'))
 }
+
+
+def use_dist_packages() -> None:
+	"""Let this Python find what apt installs, whichever Python it is."""
+	if DIST_PACKAGES not in sys.path:
+		sys.path.append(DIST_PACKAGES)
 
 
 def qemu(arch: str) -> Tuple[Requirement, ...]:

@@ -13,7 +13,7 @@ CHECKS := check-python check-model check-uml check-x86_64 check-kasan check-lint
 
 TIME ?= 10m
 
-.PHONY: help tree install check $(CHECKS) soak selftests clean
+.PHONY: help tree install check $(CHECKS) soak selftests bench bench-compare clean
 
 help: ## Show this list
 	@echo 'Run every suite:  ./$(TOOL)/kunit.py run'
@@ -49,6 +49,12 @@ soak: ## Everything at once on x86_64, for TIME=10m
 
 selftests: ## The tree's BPF selftests in QEMU, base and ours, as a table (long)
 	@$(PYTHON) $(TOOL)/selftests.py
+
+bench: ## Ours beside the base's allocator and others: tables, bench.json, bench.html
+	@$(PYTHON) $(TOOL)/bench.py $(MODE)
+
+bench-compare: ## What differs between two bench.json: A=old.json B=new.json
+	@$(PYTHON) $(TOOL)/bench.py compare '$(A)' '$(B)'
 
 clean: ## Remove build/: base, trees, kernel builds
 	rm -rf build

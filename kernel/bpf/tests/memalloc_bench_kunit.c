@@ -399,8 +399,7 @@ static void bench_rounds(struct kunit *test)
 		time = who->rounds(kind->order, kind->nr, &errors);
 		close_one(who);
 		bench_report(test, kind->name, who->name, time, ROUND_OBJS, errors);
-		if (who == contenders)
-			KUNIT_EXPECT_EQ(test, errors, 0);
+		bench_expect_all(test, who->name, errors);
 	}
 }
 
@@ -421,8 +420,7 @@ static void bench_rcu_round(struct kunit *test)
 		time = who->rcu_rounds(32, &errors);
 		close_one(who);
 		bench_report(test, "free_rcu_32", who->name, time, 3200, errors);
-		if (who == contenders)
-			KUNIT_EXPECT_EQ(test, errors, 0);
+		bench_expect_all(test, who->name, errors);
 	}
 }
 
@@ -444,8 +442,7 @@ static void bench_growth(struct kunit *test)
 		rcu_barrier();
 		bench_report(test, "growth", who->name, time, GROWTH, errors);
 		bench_report(test, "growth_back", who->name, back, GROWTH - errors, 0);
-		if (who == contenders)
-			KUNIT_EXPECT_EQ(test, errors, 0);
+		bench_expect_all(test, who->name, errors);
 	}
 }
 

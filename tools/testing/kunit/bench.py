@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The benchmark: `make bench`, and `make bench-compare A=old.json B=new.json`.
+
+bench.py [MODE...]	runs all modes or those named, prints tables, and writes
+			build/bench/bench.json and bench.html
+bench.py compare A B	prints what differs by more than the samples spread
+"""
+
+import signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from half an import
+
+import json
+import os
+import platform
+import sys
+import time
+from typing import Any, Dict, List
+
+import overlay_setup
+from overlay_host import Host, OverlayError, guarded
+from overlay_tree import REPO, Tree, assemble, locked, prepare_build
+
+OUT = os.path.join(REPO, 'build', 'bench')
+VERSION = 1
+
+
+def _cpu_model() -> str:
+	try:
+		with open('/proc/cpuinfo', encoding='utf-8') as f:
+			names = [line.split(':', 1)[1].strip() for line in f
+				 if line.startswith('model name')]
+	except OSError:
+		names = []
+	return names[0] if names else platform.machine()
+
+
+def _commit(host: Host) -> str:
+	done = host.capture(['git', '-C', REPO, 'describe', '--always', '--dirty'])
+	return done.text.strip() if not done.status else 'unknown'
+
+
+def describe(host: Host, tree: Tree) -> Dict[str, Any]:
+	"""All of bench.json but the runs."""
+	return {'version': VERSION, 'commit': _commit(host), 'base': tree.base.label(),
+		'date': time.strftime('%Y-%m-%d %H:%M'),
+		'machine': {'cpus': os.cpu_count(), 'model': _cpu_model()}, 'runs': []}
+
+
+def read(path: str) -> Dict[str, Any]:
+	"""A bench.json that was written earlier."""
+	try:
+		with open(path, encoding='utf-8') as f:
+			data = json.load(f)
+	except OSError as e:
+		raise OverlayError(f'{path}: {e.strerror}: name a bench.json') from e
+	except ValueError as e:
+		raise OverlayError(f'{path} is no JSON: name a bench.json') from e
+	if not isinstance(data, dict) or data.get('version') != VERSION:
+		raise OverlayError(f'{path} is no bench.json of this version: measure again')
+	return data
+
+
+def _write(name: str, text: str) -> str:
+	os.makedirs(OUT, exist_ok=True)
+	path = os.path.join(OUT, name)
+	with open(path + '.new', 'w', encoding='utf-8') as f:
+		f.write(text)
+	os.replace(path + '.new', path)
+	return path
+
+
+def measure(host: Host, names: List[str]) -> int:
+	# These come with packages that set-up may just have installed.
+	import bench_figures
+	import bench_page
+	import bench_run
+	import bench_table
+	from rich.console import Console
+
+	unknown = [name for name in names if name not in {mode.name for mode in bench_run.MODES}]
+	if unknown:
+		raise OverlayError(f'no mode {unknown[0]}: the modes are '
+				   f'{", ".join(mode.name for mode in bench_run.MODES)}')
+	tree = assemble(host, REPO, os.environ.get('KSRC') or None)
+	data = describe(host, tree)
+	console = Console(stderr=True)
+	interrupted = False
+	for mode in bench_run.MODES:
+		if names and mode.name not in names:
+			continue
+		host.say(f'{mode.name}: building the kernel and measuring')
+		try:
+			run = bench_run.run(console, REPO, tree, mode)
+		except KeyboardInterrupt:
+			interrupted = True
+			run = bench_run.result(tree, mode, False)
+		if run.samples:
+			data['runs'].append(run.as_json())
+		if interrupted:
+			break
+	if not data['runs']:
+		raise KeyboardInterrupt
+	found = bench_figures.figures(data)
+	out = Console(width=None if sys.stdout.isatty() else 140)
+	bench_table.show(out, data, found)
+	host.say('written: ' + _write('bench.json', json.dumps(data, indent=1) + '\n'))
+	host.say('written: ' + _write('bench.html', bench_page.page(data, found)))
+	if interrupted:
+		host.say('interrupted: what was measured until then is kept and marked')
+		return 130
+	return int(any(run['failed'] or not run['complete'] for run in data['runs']))
+
+
+def compare(before: str, after: str) -> int:
+	import bench_figures
+	import bench_table
+	from rich.console import Console
+
+	old, new = read(before), read(after)
+	bench_table.show_changes(Console(width=None if sys.stdout.isatty() else 140),
+				 bench_figures.changes(bench_figures.figures(old),
+						       bench_figures.figures(new)))
+	return 0
+
+
+def main() -> int:
+	host = Host()
+	words = sys.argv[1:]
+	if words and words[0] == 'compare' and (len(words) != 3 or not all(words)):
+		raise OverlayError('say which two: make bench-compare A=old.json B=new.json')
+	with locked(prepare_build(REPO), host):
+		needed = list(overlay_setup.BENCH)
+		if not words or words[0] != 'compare':
+			needed += [] if os.environ.get('KSRC') else list(overlay_setup.SOURCE)
+			needed += [*overlay_setup.PATCH, *overlay_setup.build('x86_64'),
+				   *overlay_setup.qemu('x86_64')]
+		overlay_setup.ensure(host, needed)
+	overlay_setup.use_dist_packages()
+	if words and words[0] == 'compare':
+		return compare(words[1], words[2])
+	return measure(host, words)
+
+
+if __name__ == '__main__':
+	sys.exit(guarded('make bench', main))

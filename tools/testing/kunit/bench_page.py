@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the benchmark found, as one self-contained page: SVG charts, no scripts."""
+
+import io
+from typing import Any, Dict, List, Tuple
+
+import jinja2
+import matplotlib  # type: ignore[import]
+matplotlib.use('svg')
+import matplotlib.pyplot as plt  # type: ignore[import]
+
+from bench_figures import GOALS, Figure, Key, contenders, judge, works
+
+_COLOURS = {'ours': '#1b6ca8', 'peer': '#d1495b', 'kmalloc': '#8d8d8d',
+	    'kmem_cache': '#b5b5b5', 'objpool': '#edae49', 'percpu_freelist': '#66a182'}
+
+# Charts: title, mode, works.
+_CHARTS: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
+	('Fixed size, one CPU: instructions per allocation and free', 'instructions',
+	 ('hot_pair', 'lifo_8', 'lifo_64', 'lifo_256', 'fifo_64', 'fifo_256')),
+	('Growth and grace periods: instructions per operation', 'instructions',
+	 ('growth', 'growth_back', 'free_rcu_32')),
+	('Longest single operation: instructions', 'instructions',
+	 ('single_median', 'single_p99.9', 'single_longest')),
+	('Hash maps, update + lookup + delete: instructions', 'instructions',
+	 ('hash_prealloc', 'hash_dynamic', 'percpu_prealloc', 'percpu_dynamic')),
+	('Hash maps, fill: instructions per element', 'instructions',
+	 ('fill_hash_prealloc', 'fill_hash_dynamic')),
+	('Fresh allocator, interrupts off: objects had of 10,000 asked', 'instructions',
+	 tuple(f'burst_fresh_{size}' for size in (16, 64, 256, 1024, 4096))),
+	('Warm allocator, interrupts off: objects had of 10,000 asked', 'instructions',
+	 tuple(f'burst_warm_{size}' for size in (16, 64, 256, 1024, 4096))),
+	('Four CPUs: ns per operation', 'smp', ('all_cpus', 'producer_consumer')),
+)
+
+_PAGE = jinja2.Template('''<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>BPF memory allocator: benchmark</title>
+<style>
+body { font: 15px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222; }
+table { border-collapse: collapse; margin: 1em 0; }
+th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+.met { color: #1a7f37; } .missed { color: #b3261e; } .none { color: #777; }
+svg { max-width: 100%; height: auto; }
+</style>
+</head>
+<body>
+<h1>BPF memory allocator: benchmark</h1>
+<p>Commit {{ data.commit }}, base {{ data.base }}, measured {{ data.date }} on
+{{ data.machine.cpus }} CPUs ({{ data.machine.model }}). "Peer" is the allocator of the
+base, compiled under other names into the same kernel. Lower is better but for objects had.
+{% for run in data.runs if not run.complete %}<strong>{{ run.mode }} was cut short.</strong>
+{% endfor %}</p>
+<h2>Goals</h2>
+<table>
+<tr><th>goal</th><th>limit</th><th>measured</th><th></th></tr>
+{% for goal in goals %}<tr><td>{{ goal.text }}</td><td>{{ goal.limit }}</td>
+<td>{{ goal.value }}</td><td class="{{ goal.css }}">{{ goal.word }}</td></tr>
+{% endfor %}</table>
+{% for chart in charts %}<h2>{{ chart.title }}</h2>
+{{ chart.svg }}
+{% endfor %}
+{% for table in tables %}<h2>All figures: {{ table.mode }}, {{ table.unit }} per operation</h2>
+<table>
+<tr><th>work</th>{% for who in table.contenders %}<th>{{ who }}</th>{% endfor %}</tr>
+{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+{% endfor %}
+</body>
+</html>
+''', autoescape=False)
+
+
+def _chart(found: Dict[Key, Figure], mode: str, names: Tuple[str, ...]) -> str:
+	"""Bars in groups, a group for each work; SVG."""
+	shown = [work for work in names if any((mode, work, who) in found
+					       for who in contenders(found, mode))]
+	whos = [who for who in contenders(found, mode)
+		if any((mode, work, who) in found for work in shown)]
+	width = 0.8 / max(len(whos), 1)
+	figure, axes = plt.subplots(figsize=(9, 3.2))
+	for i, who in enumerate(whos):
+		at = [x + i * width for x, work in enumerate(shown) if (mode, work, who) in found]
+		values = [found[mode, work, who].median for work in shown
+			  if (mode, work, who) in found]
+		bars = axes.bar(at, values, width, label=who, color=_COLOURS.get(who))
+		axes.bar_label(bars, fmt='%.0f', fontsize=7)
+	axes.set_xticks([x + 0.4 - width / 2 for x in range(len(shown))], shown, fontsize=8)
+	axes.spines[['top', 'right']].set_visible(False)
+	axes.legend(fontsize=8, frameon=False, ncols=len(whos) or 1, loc='upper center',
+		    bbox_to_anchor=(0.5, 1.16))
+	text = io.StringIO()
+	figure.savefig(text, format='svg', bbox_inches='tight', metadata={'Date': None})
+	plt.close(figure)
+	svg = text.getvalue()
+	return svg[svg.index('<svg'):]
+
+
+def _goals(found: Dict[Key, Figure]) -> List[Dict[str, str]]:
+	rows = []
+	for goal in GOALS:
+		verdict = judge(goal, found)
+		word = {True: 'met', False: 'missed', None: 'not measured'}[verdict.met]
+		rows.append({'text': goal.text, 'word': word, 'css': word if verdict.met is not None
+			     else 'none', 'value': '' if verdict.value is None
+			     else f'{verdict.value:.3f}',
+			     'limit': ('≥ ' if goal.at_least else '≤ ') + f'{goal.limit:g}'})
+	return rows
+
+
+def _tables(data: Dict[str, Any], found: Dict[Key, Figure]) -> List[Dict[str, Any]]:
+	tables = []
+	for run in data['runs']:
+		names = contenders(found, run['mode'])
+		rows = []
+		for work in works(found, run['mode']):
+			cells = [found.get((run['mode'], work, who)) for who in names]
+			rows.append([work] + [cell.text() if cell else '' for cell in cells])
+		tables.append({'mode': run['mode'], 'unit': run['unit'], 'contenders': names,
+			       'rows': rows})
+	return tables
+
+
+def page(data: Dict[str, Any], found: Dict[Key, Figure]) -> str:
+	"""The whole page."""
+	charts = [{'title': title, 'svg': _chart(found, mode, names)}
+		  for title, mode, names in _CHARTS
+		  if any((mode, work, 'ours') in found for work in names)]
+	return _PAGE.render(data=data, goals=_goals(found), charts=charts,
+			    tables=_tables(data, found))

@@ -132,9 +132,58 @@ static void bench_map_memory(struct kunit *test)
 #endif
 }
 
+/*
+ * Objects are freed as fast as they come, each to wait for a grace period. What
+ * is held back meanwhile: its peak, in bytes.
+ */
+#define STORM	200000
+
+#define RCU_STORM(test, who, alloc, free_rcu)				\
+do {									\
+	long before = settled_pages(), peak = before;			\
+	unsigned long missed = 0;					\
+	unsigned int i;							\
+	void *obj;							\
+									\
+	for (i = 0; i < STORM; i++) {					\
+		migrate_disable();					\
+		obj = alloc;						\
+		if (obj)						\
+			free_rcu;					\
+		else							\
+			missed++;					\
+		migrate_enable();					\
+		if (i % 256 == 0)					\
+			peak = max(peak, pages_in_use());		\
+	}								\
+	bench_report_number(test, "rcu_storm_peak_bytes", who,		\
+			    (peak - before) * PAGE_SIZE);		\
+	bench_report_number(test, "rcu_storm_missed", who, missed);	\
+} while (0)
+
+static void bench_rcu_storm(struct kunit *test)
+{
+	struct bpf_mem_alloc ours;
+
+	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_init(&ours, SIZE, false), 0);
+	RCU_STORM(test, "ours", bpf_mem_cache_alloc(&ours), bpf_mem_cache_free_rcu(&ours, obj));
+	bpf_mem_alloc_destroy(&ours);
+#ifdef BPF_MEMALLOC_PEER
+	{
+		struct peer_mem_alloc peer;
+
+		KUNIT_ASSERT_EQ(test, peer_mem_alloc_init(&peer, SIZE, false), 0);
+		RCU_STORM(test, "peer", peer_mem_cache_alloc(&peer),
+			  peer_mem_cache_free_rcu(&peer, obj));
+		peer_mem_alloc_destroy(&peer);
+	}
+#endif
+}
+
 static struct kunit_case memalloc_bench_memory_cases[] = {
 	KUNIT_CASE(bench_idle_memory),
 	KUNIT_CASE(bench_map_memory),
+	KUNIT_CASE(bench_rcu_storm),
 	{}
 };
 

@@ -874,6 +874,40 @@ static noinline notrace void *missed(struct bpf_mem_alloc *ma, unsigned int clas
 	return NULL;
 }
 
+#ifdef CONFIG_BPF_MEM_TRACE_OBJECTS
+static noinline notrace void note_alloc(struct bpf_mem_alloc *ma, size_t size, const void *obj)
+{
+	const struct bpf_mem_pool *pool = ma->pools ? &ma->pools->pool[0] : NULL;
+
+	/* The size is 0 where the allocator knows it. */
+	if (pool && !size)
+		size = pool->area_size ?: pool->slab.size - BPF_MEM_HEADER;
+	if (pool)
+		trace_bpf_mem_object_alloc(ma->pools->id, size, obj);
+}
+
+static __always_inline void *handed_out(struct bpf_mem_alloc *ma, size_t size, void *obj)
+{
+	if (trace_bpf_mem_object_alloc_enabled())
+		note_alloc(ma, size, obj);
+	return obj;
+}
+
+static __always_inline void given_up(const void *obj, bool rcu)
+{
+	trace_bpf_mem_object_free(obj, rcu);
+}
+#else
+static __always_inline void *handed_out(struct bpf_mem_alloc *ma, size_t size, void *obj)
+{
+	return obj;
+}
+
+static __always_inline void given_up(const void *obj, bool rcu)
+{
+}
+#endif /* CONFIG_BPF_MEM_TRACE_OBJECTS */
+
 /**
  * bpf_mem_alloc() - allocate from size classes
  * @ma: made with size 0, or by bpf_mem_alloc_percpu_init()
@@ -896,7 +930,7 @@ notrace void *bpf_mem_alloc(struct bpf_mem_alloc *ma, size_t size)
 	if (unlikely(!node))
 		return missed(ma, class);
 	bpf_mem_obj(node)->class = class;
-	return bpf_mem_user(node);
+	return handed_out(ma, size, bpf_mem_user(node));
 }
 
 /**
@@ -915,6 +949,7 @@ notrace void bpf_mem_free(struct bpf_mem_alloc *ma, void *obj)
 
 	if (!obj)
 		return;
+	given_up(obj, false);
 	class = obj_class(bpf_mem_obj_of(obj));
 	if (likely(class < BPF_MEM_CLASSES))
 		pcpu_magazine_put(ma->cpus + class, &bpf_mem_obj_of(obj)->node);
@@ -935,6 +970,7 @@ notrace void bpf_mem_free_rcu(struct bpf_mem_alloc *ma, void *obj)
 
 	if (!obj)
 		return;
+	given_up(obj, true);
 	class = obj_class(bpf_mem_obj_of(obj));
 	if (likely(class < BPF_MEM_CLASSES))
 		cache_free_rcu(ma->cpus + class, &bpf_mem_obj_of(obj)->node);
@@ -951,7 +987,7 @@ notrace void *bpf_mem_cache_alloc(struct bpf_mem_alloc *ma)
 {
 	struct llist_node *node = pcpu_magazine_get(ma->cpus);
 
-	return likely(node) ? bpf_mem_user(node) : missed(ma, 0);
+	return likely(node) ? handed_out(ma, 0, bpf_mem_user(node)) : missed(ma, 0);
 }
 
 /**
@@ -971,7 +1007,7 @@ notrace void *bpf_mem_cache_alloc_flags(struct bpf_mem_alloc *ma, gfp_t flags)
 	if (!charged_alloc(&ma->pools->pool[0], GFP_KERNEL, 1, &obj))
 		return NULL;
 	pcpu_magazine_adopt(&ma->pools->pool[0].mag, 1);
-	return bpf_mem_user(obj);
+	return handed_out(ma, 0, bpf_mem_user(obj));
 }
 
 /**
@@ -983,8 +1019,10 @@ notrace void *bpf_mem_cache_alloc_flags(struct bpf_mem_alloc *ma, gfp_t flags)
  */
 notrace void bpf_mem_cache_free(struct bpf_mem_alloc *ma, void *obj)
 {
-	if (obj)
-		pcpu_magazine_put(ma->cpus, &bpf_mem_obj_of(obj)->node);
+	if (!obj)
+		return;
+	given_up(obj, false);
+	pcpu_magazine_put(ma->cpus, &bpf_mem_obj_of(obj)->node);
 }
 
 /**
@@ -996,8 +1034,10 @@ notrace void bpf_mem_cache_free(struct bpf_mem_alloc *ma, void *obj)
  */
 notrace void bpf_mem_cache_free_rcu(struct bpf_mem_alloc *ma, void *obj)
 {
-	if (obj)
-		cache_free_rcu(ma->cpus, &bpf_mem_obj_of(obj)->node);
+	if (!obj)
+		return;
+	given_up(obj, true);
+	cache_free_rcu(ma->cpus, &bpf_mem_obj_of(obj)->node);
 }
 
 /**

@@ -151,6 +151,50 @@ TRACE_EVENT(bpf_mem_gp_end,
 		  __entry->wait_ns)
 );
 
+#ifdef CONFIG_BPF_MEM_TRACE_OBJECTS
+/* An object is handed out; @size is what the caller asked for, @obj what it got. */
+TRACE_EVENT(bpf_mem_object_alloc,
+
+	TP_PROTO(unsigned int id, size_t size, const void *obj),
+
+	TP_ARGS(id, size, obj),
+
+	TP_STRUCT__entry(
+		__field(unsigned int, id)
+		__field(size_t, size)
+		__field(const void *, obj)
+	),
+
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->size = size;
+		__entry->obj = obj;
+	),
+
+	TP_printk("id=%u size=%zu obj=%p", __entry->id, __entry->size, __entry->obj)
+);
+
+/* The caller gives it up, for others at once or after a grace period. */
+TRACE_EVENT(bpf_mem_object_free,
+
+	TP_PROTO(const void *obj, bool rcu),
+
+	TP_ARGS(obj, rcu),
+
+	TP_STRUCT__entry(
+		__field(const void *, obj)
+		__field(bool, rcu)
+	),
+
+	TP_fast_assign(
+		__entry->obj = obj;
+		__entry->rcu = rcu;
+	),
+
+	TP_printk("obj=%p rcu=%d", __entry->obj, __entry->rcu)
+);
+#endif /* CONFIG_BPF_MEM_TRACE_OBJECTS */
+
 #endif /* _TRACE_BPF_MEM_H */
 
 /* This part must be outside protection */

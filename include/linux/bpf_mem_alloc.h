@@ -22,7 +22,7 @@ struct pcpu_magazine_cpu;
  * @cpus: per-CPU part: one element for a fixed-size allocator, one per size
  *	class otherwise
  * @pools: everything else, once per allocator
- * @nr_out: fixed size only: objects in use and on CPUs, see bpf_mem_alloc_uses()
+ * @nr_out: fixed size only: objects in use and on CPUs, see bpf_mem_alloc_may_use()
  * @max_size: largest size in bytes that bpf_mem_alloc() serves
  * @header: bytes that bpf_mem_alloc() adds to a size to find the class
  *
@@ -62,20 +62,19 @@ u64 bpf_mem_alloc_mem_usage(const struct bpf_mem_alloc *ma);
 long bpf_mem_alloc_used(const struct bpf_mem_alloc *ma);
 
 /**
- * bpf_mem_alloc_uses() - are at least so many objects in use?
+ * bpf_mem_alloc_may_use() - may at least so many objects be in use?
  * @ma: made with a size; its objects are freed to it and nowhere else
  * @nr: objects
  *
- * Cheap enough to be asked for each allocation: two loads and a comparison
- * until @nr is as near as the stock of the CPUs, see bpf_mem_alloc_used().
+ * Cheap enough to be asked for each allocation: two loads and a comparison.
  *
  * Context: Any.
- * Return: true if so.
+ * Return: false if there are fewer; true if bpf_mem_alloc_used() has to be
+ *	asked, which is when @nr is as near as the stock of the CPUs.
  */
-static inline bool bpf_mem_alloc_uses(const struct bpf_mem_alloc *ma, long nr)
+static inline bool bpf_mem_alloc_may_use(const struct bpf_mem_alloc *ma, long nr)
 {
-	return unlikely(atomic_long_read(ma->nr_out) >= nr) &&
-	       bpf_mem_alloc_used(ma) >= nr;
+	return atomic_long_read(ma->nr_out) >= nr;
 }
 
 /* Per-CPU areas in size classes */

@@ -537,6 +537,59 @@ static void bench_classes(struct kunit *test)
 	}
 }
 
+/* Per-CPU areas: what an allocator gives is the address of an area's pointer. */
+
+#define AREAS		4	/* at a time; no refill can bring many */
+#define AREA_ROUNDS	5000
+
+#define PERCPU(test, who, init, alloc, free, destroy)			\
+do {									\
+	unsigned long errors = 0;					\
+	u64 start, time = 0;						\
+	unsigned int round, i;						\
+	void *obj;							\
+									\
+	KUNIT_ASSERT_EQ(test, init, 0);					\
+	migrate_disable();						\
+	for (round = 0; round < AREA_ROUNDS; round++) {			\
+		start = ktime_get_ns();					\
+		for (i = 0; i < AREAS; i++)				\
+			objs[i] = alloc;				\
+		for (i = 0; i < AREAS; i++) {				\
+			obj = objs[i];					\
+			if (obj)					\
+				free;					\
+			errors += !obj || (i && obj == objs[i - 1]) ||	\
+				  !*(void **)obj;			\
+		}							\
+		/* The first half fills the stock. */			\
+		if (round >= AREA_ROUNDS / 2)				\
+			time += ktime_get_ns() - start;			\
+		else							\
+			errors = 0;					\
+	}								\
+	migrate_enable();						\
+	destroy;							\
+	bench_report(test, "percpu_areas", who, time,			\
+		     AREA_ROUNDS / 2 * AREAS, errors);			\
+} while (0)
+
+static void bench_percpu(struct kunit *test)
+{
+	int sample;
+
+	for (sample = 0; sample < BENCH_SAMPLES; sample++) {
+		PERCPU(test, "ours", bpf_mem_alloc_init(&ours, SIZE, true),
+		       bpf_mem_cache_alloc(&ours), bpf_mem_cache_free(&ours, obj),
+		       bpf_mem_alloc_destroy(&ours));
+#ifdef BPF_MEMALLOC_PEER
+		PERCPU(test, "peer", peer_mem_alloc_init(&peer, SIZE, true),
+		       peer_mem_cache_alloc(&peer), peer_mem_cache_free(&peer, obj),
+		       peer_mem_alloc_destroy(&peer));
+#endif
+	}
+}
+
 /* Life of an allocator */
 
 #define LIVES	50
@@ -555,6 +608,55 @@ do {									\
 		     LIVES, 0);						\
 	rcu_barrier();							\
 } while (0)
+
+/* One that has been in use is destroyed: what it holds goes with it. */
+#define FULL	1000
+
+#define END_OF_FULL(test, who, init, alloc, free, destroy)		\
+do {									\
+	unsigned int life, i, got;					\
+	u64 start, time = 0;						\
+	void *obj;							\
+									\
+	for (life = 0; life < LIVES; life++) {				\
+		start = ktime_get_ns();					\
+		KUNIT_ASSERT_EQ(test, init, 0);				\
+		time += ktime_get_ns() - start;				\
+		migrate_disable();					\
+		for (i = 0, got = 0; i < FULL; i++) {			\
+			obj = alloc;					\
+			if (obj)					\
+				objs[got++] = obj;			\
+		}							\
+		while (got) {						\
+			obj = objs[--got];				\
+			free;						\
+		}							\
+		migrate_enable();					\
+		start = ktime_get_ns();					\
+		destroy;						\
+		time += ktime_get_ns() - start;				\
+		rcu_barrier_tasks_trace();				\
+		rcu_barrier();						\
+	}								\
+	bench_report(test, "init_destroy_full", who, time, LIVES, 0);	\
+} while (0)
+
+static void bench_life_of_full(struct kunit *test)
+{
+	int sample;
+
+	for (sample = 0; sample < BENCH_SAMPLES; sample++) {
+		END_OF_FULL(test, "ours", bpf_mem_alloc_init(&ours, SIZE, false),
+			    bpf_mem_cache_alloc(&ours), bpf_mem_cache_free(&ours, obj),
+			    bpf_mem_alloc_destroy(&ours));
+#ifdef BPF_MEMALLOC_PEER
+		END_OF_FULL(test, "peer", peer_mem_alloc_init(&peer, SIZE, false),
+			    peer_mem_cache_alloc(&peer), peer_mem_cache_free(&peer, obj),
+			    peer_mem_alloc_destroy(&peer));
+#endif
+	}
+}
 
 static void bench_life(struct kunit *test)
 {
@@ -582,7 +684,9 @@ static struct kunit_case memalloc_bench_cases[] = {
 	KUNIT_CASE(bench_growth),
 	KUNIT_CASE(bench_longest),
 	KUNIT_CASE(bench_classes),
+	KUNIT_CASE(bench_percpu),
 	KUNIT_CASE(bench_life),
+	KUNIT_CASE(bench_life_of_full),
 	{}
 };
 

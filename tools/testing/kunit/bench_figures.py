@@ -102,8 +102,14 @@ GOALS: Tuple[Goal, ...] = (
 		    ('instructions', 'fill_hash_prealloc', 'ours'))),
 	Goal('bytes per element of a map of 100,000', 80,
 	     lambda found: found['smp', 'bytes_per_element', 'ours'].median),
-	Goal('idle allocator with size classes, bytes over the peer', 0.5,
-	     _to_peer('smp', 'idle_classes')),
+	Goal('idle allocator of a fixed size, 64 CPUs, bytes', 12288,
+	     lambda found: found['cpus64', 'idle_fixed', 'ours'].median),
+	Goal('idle allocator with size classes, 64 CPUs, bytes over the peer', 0.5,
+	     _to_peer('cpus64', 'idle_classes')),
+	Goal('idle allocator with size classes, 16 CPUs, bytes over the peer', 0.5,
+	     _to_peer('cpus16', 'idle_classes')),
+	Goal('idle allocator with size classes, 2 CPUs, bytes over the peer', 0.5,
+	     _to_peer('cpus2', 'idle_classes')),
 )
 
 

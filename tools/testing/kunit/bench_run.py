@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs the benchmark's kernels and reads what they measured.
 
-Three ways to run, named in every output:
+Ways to run, named in every output:
 
 instructions	x86_64 under QEMU with -icount: guest instructions, exact and the
 		same each time; the figures to compare across commits
 native		User-Mode Linux: ns, to be compared within one run only
 smp		x86_64 under QEMU with four CPUs: ns, the same
+cpus2, 16, 64	the same kernel with so many CPUs: memory of idle allocators
 """
 
 import json
@@ -35,6 +36,7 @@ class Mode:
 	arch: str
 	configs: Tuple[str, ...]    # names of files in configs/
 	options: Tuple[str, ...]    # further words for kunit.py
+	kernel: str = ''            # of which other mode, if not one of its own
 
 
 MODES: Tuple[Mode, ...] = (
@@ -44,6 +46,11 @@ MODES: Tuple[Mode, ...] = (
 	     ('--timeout=1200', 'bpf_memalloc_bench*')),
 	Mode('smp', 'ns', 'x86_64', ('bench.config', 'bench_x86_64.config', 'bench_smp.config'),
 	     ('--qemu_args=-smp 4', '--timeout=1200', 'bpf_memalloc_bench_*m[pe]*')),
+	*(Mode(f'cpus{nr}', 'bytes', 'x86_64',
+	       ('bench.config', 'bench_x86_64.config', 'bench_smp.config'),
+	       (f'--qemu_args=-smp {nr} -m 2048', '--timeout=1200',
+		'bpf_memalloc_bench_memory.bench_idle*'), 'smp')
+	  for nr in (2, 16, 64)),
 )
 
 
@@ -89,7 +96,7 @@ def _read(path: str) -> str:
 
 
 def folder_of(tree: Tree, mode: Mode) -> str:
-	return os.path.join(tree.folder, f'bench-{mode.name}')
+	return os.path.join(tree.folder, f'bench-{mode.kernel or mode.name}')
 
 
 def _command(repo: str, tree: Tree, mode: Mode) -> List[str]:

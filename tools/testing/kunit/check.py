@@ -49,7 +49,7 @@ def requirements(names: Sequence[str]) -> List[overlay_setup.Requirement]:
 	if set(names) & {'python', 'lint'}:
 		needed += overlay_setup.LINT
 	if 'python' in names:
-		needed += overlay_setup.BENCH
+		needed += overlay_setup.TUNE
 	return needed
 
 

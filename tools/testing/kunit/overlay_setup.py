@@ -39,6 +39,8 @@ DIST_PACKAGES = '/usr/lib/python3/dist-packages'
 RICH = Requirement(f'{DIST_PACKAGES}/rich/__init__.py', 'python3-rich')
 BENCH = (RICH, Requirement(f'{DIST_PACKAGES}/jinja2/__init__.py', 'python3-jinja2'),
 	 Requirement(f'{DIST_PACKAGES}/matplotlib/__init__.py', 'python3-matplotlib'))
+TUNE = (*BENCH, Requirement('cpio', 'cpio'),
+	Requirement(f'{DIST_PACKAGES}/distributed/__init__.py', 'python3-distributed'))
 LINT = (Requirement('git', 'git'), Requirement('sparse', 'sparse'),
 	Requirement('mypy', 'mypy'), Requirement('shellcheck', 'shellcheck'))
 

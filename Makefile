@@ -13,7 +13,7 @@ CHECKS := check-python check-model check-uml check-x86_64 check-kasan check-lint
 
 TIME ?= 10m
 
-.PHONY: help tree install check $(CHECKS) soak selftests bench bench-compare clean
+.PHONY: help tree install check $(CHECKS) soak selftests bench bench-compare tune record clean
 
 help: ## Show this list
 	@echo 'Run every suite:  ./$(TOOL)/kunit.py run'
@@ -55,6 +55,12 @@ bench: ## Ours beside the base's allocator and others: tables, bench.json, bench
 
 bench-compare: ## What differs between two bench.json: A=old.json B=new.json
 	@$(PYTHON) $(TOOL)/bench.py compare '$(A)' '$(B)'
+
+tune: ## Find watermarks by experiment; ARGS=--help tells more
+	@$(PYTHON) $(TOOL)/tune.py $(ARGS)
+
+record: ## Record the traces that make tune replays, anew, in QEMU (long)
+	@$(PYTHON) $(TOOL)/record.py run
 
 clean: ## Remove build/: base, trees, kernel builds
 	rm -rf build

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the benchmark found, as one self-contained page: SVG charts, no scripts."""
 
-import io
 from typing import Any, Dict, List, Tuple
 
 import jinja2
-import matplotlib  # type: ignore[import]
-matplotlib.use('svg')
-import matplotlib.pyplot as plt  # type: ignore[import]
 
+import page_parts
 from bench_figures import GOALS, Figure, Key, contenders, judge, works
 
 _COLOURS = {'ours': '#1b6ca8', 'peer': '#d1495b', 'kmalloc': '#8d8d8d',
@@ -38,13 +35,8 @@ _PAGE = jinja2.Template('''<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <title>BPF memory allocator: benchmark</title>
-<style>
-body { font: 15px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222; }
-table { border-collapse: collapse; margin: 1em 0; }
-th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
+<style>{{ style }}
 .met { color: #1a7f37; } .missed { color: #b3261e; } .none { color: #777; }
-svg { max-width: 100%; height: auto; }
 </style>
 </head>
 <body>
@@ -81,7 +73,7 @@ def _chart(found: Dict[Key, Figure], mode: str, names: Tuple[str, ...]) -> str:
 	whos = [who for who in contenders(found, mode)
 		if any((mode, work, who) in found for work in shown)]
 	width = 0.8 / max(len(whos), 1)
-	figure, axes = plt.subplots(figsize=(9, 3.2))
+	figure, axes = page_parts.subplots(3.2)
 	for i, who in enumerate(whos):
 		at = [x + i * width for x, work in enumerate(shown) if (mode, work, who) in found]
 		values = [found[mode, work, who].median for work in shown
@@ -89,14 +81,9 @@ def _chart(found: Dict[Key, Figure], mode: str, names: Tuple[str, ...]) -> str:
 		bars = axes.bar(at, values, width, label=who, color=_COLOURS.get(who))
 		axes.bar_label(bars, fmt='%.0f', fontsize=7)
 	axes.set_xticks([x + 0.4 - width / 2 for x in range(len(shown))], shown, fontsize=8)
-	axes.spines[['top', 'right']].set_visible(False)
 	axes.legend(fontsize=8, frameon=False, ncols=len(whos) or 1, loc='upper center',
 		    bbox_to_anchor=(0.5, 1.16))
-	text = io.StringIO()
-	figure.savefig(text, format='svg', bbox_inches='tight', metadata={'Date': None})
-	plt.close(figure)
-	svg = text.getvalue()
-	return svg[svg.index('<svg'):]
+	return page_parts.svg(figure)
 
 
 def _goals(found: Dict[Key, Figure]) -> List[Dict[str, str]]:
@@ -129,5 +116,5 @@ def page(data: Dict[str, Any], found: Dict[Key, Figure]) -> str:
 	charts = [{'title': title, 'svg': _chart(found, mode, names)}
 		  for title, mode, names in _CHARTS
 		  if any((mode, work, 'ours') in found for work in names)]
-	return _PAGE.render(data=data, goals=_goals(found), charts=charts,
+	return _PAGE.render(style=page_parts.STYLE, data=data, goals=_goals(found), charts=charts,
 			    tables=_tables(data, found))

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the tuner found, as one self-contained page: SVG charts, no scripts."""
 
-import io
 from typing import Any, Dict, List, Sequence, Tuple
 
 import jinja2
-import matplotlib  # type: ignore[import]
-matplotlib.use('svg')
-import matplotlib.pyplot as plt  # type: ignore[import]
 
+import page_parts
 from tune_front import (AXES, Advice, Score, Trial, apply_lines, better_than_usual, front,
 			setting_of, usual)
 from tune_search import DEFAULT
@@ -20,14 +17,9 @@ _PAGE = jinja2.Template('''<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <title>BPF memory allocator: watermarks</title>
-<style>
-body { font: 15px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222; }
-table { border-collapse: collapse; margin: 1em 0; }
-th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
+<style>{{ style }}
 .front td { font-weight: bold; } .default td { color: #b3261e; }
 pre { background: #f4f4f4; padding: .6em 1em; overflow-x: auto; }
-svg { max-width: 100%; height: auto; }
 </style>
 </head>
 <body>
@@ -74,7 +66,7 @@ def _scatter(found: Sequence[Score], advice: Advice, x: str, y: str) -> str:
 	titles = {name: title for name, title, _, _ in AXES}
 	best = sorted(front(found), key=lambda score: score.axis(x))
 	base = usual(found)
-	figure, axes = plt.subplots(figsize=(9, 3.6))
+	figure, axes = page_parts.subplots(3.6)
 
 	def points(some: Sequence[Score], **style: Any) -> None:
 		axes.scatter([s.axis(x) for s in some], [s.axis(y) for s in some], **style)
@@ -89,14 +81,9 @@ def _scatter(found: Sequence[Score], advice: Advice, x: str, y: str) -> str:
 		       label=f'recommended {advice.score.setting}')
 	axes.set_xlabel(titles[x])
 	axes.set_ylabel(titles[y])
-	axes.spines[['top', 'right']].set_visible(False)
 	axes.legend(fontsize=8, frameon=False, loc='upper center', ncols=4,
 		    bbox_to_anchor=(0.5, 1.15))
-	text = io.StringIO()
-	figure.savefig(text, format='svg', bbox_inches='tight', metadata={'Date': None})
-	plt.close(figure)
-	svg = text.getvalue()
-	return svg[svg.index('<svg'):]
+	return page_parts.svg(figure)
 
 
 def _charts(found: Sequence[Score], advice: Advice) -> List[Tuple[str, str]]:
@@ -119,7 +106,8 @@ def page(data: Dict[str, Any], found: Sequence[Score], advice: Advice) -> str:
 	trials: List[Trial] = data['trials']
 	crashed = [{**trial, 'name': str(setting_of(trial))} for trial in trials
 		   if trial['status'] != 'ok']
-	return _PAGE.render(advice=advice, lines=apply_lines(advice.score), rows=rows, axes=AXES,
+	return _PAGE.render(style=page_parts.STYLE, advice=advice,
+			    lines=apply_lines(advice.score), rows=rows, axes=AXES,
 			    charts=_charts(found, advice), workloads=data['workloads'],
 			    crashed=crashed, complete=data['complete'], commit=data['commit'],
 			    base=data['base'],

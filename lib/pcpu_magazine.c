@@ -1130,6 +1130,29 @@ struct llist_node *pcpu_magazine_take_deferred(struct pcpu_magazine *mag)
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_take_deferred);
 
+static void cpu_drain(struct pcpu_magazine_cpu *c,
+		      void (*release)(struct pcpu_magazine *mag, struct llist_node *list))
+{
+	struct llist_node *list = c->loaded;
+	unsigned int nr;
+
+	/* Most allocators end as they began on most CPUs. */
+	if (!list && !c->spare && llist_empty(&c->nested))
+		return;
+	atomic_long_sub(c->nr, &c->mag->nr_out);
+	c->loaded = NULL;
+	c->nr = 0;
+	if (list)
+		release(c->mag, list);
+	list = cpu_take_spare(c, &nr);
+	if (list)
+		release(c->mag, list);
+	list = llist_del_all(&c->nested);
+	if (list)
+		release(c->mag, list);
+	cpu_set_marks(c, false);
+}
+
 /**
  * pcpu_magazine_drain() - take everything out of a pool that nobody uses
  * @mag: the pool
@@ -1142,22 +1165,15 @@ void pcpu_magazine_drain(struct pcpu_magazine *mag,
 			 void (*release)(struct pcpu_magazine *mag,
 					 struct llist_node *list))
 {
-	struct pcpu_magazine_cpu *c;
 	struct llist_node *list;
 	unsigned int nr;
 	int cpu;
 
-	for_each_possible_cpu(cpu) {
-		c = per_cpu_ptr(mag->cpus, cpu);
-		atomic_long_sub(c->nr, &mag->nr_out);
-		release(mag, c->loaded);
-		c->loaded = NULL;
-		c->nr = 0;
-		release(mag, cpu_take_spare(c, &nr));
-		cpu_set_marks(c, false);
-		release(mag, llist_del_all(&c->nested));
-	}
-	release(mag, pcpu_magazine_take_deferred(mag));
+	for_each_possible_cpu(cpu)
+		cpu_drain(per_cpu_ptr(mag->cpus, cpu), release);
+	list = pcpu_magazine_take_deferred(mag);
+	if (list)
+		release(mag, list);
 	while ((list = depot_get(mag, &nr)))
 		release(mag, list);
 	while ((list = reserve_get(mag)))

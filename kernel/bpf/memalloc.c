@@ -430,6 +430,7 @@ static void refills_free(struct bpf_mem_pools *pools)
 	kfree(pools->refills);
 }
 
+/* Nothing can touch the pools any more, so what is drained stays empty. */
 static void pools_free(struct bpf_mem_pools *pools)
 {
 	unsigned int i;
@@ -809,11 +810,14 @@ void bpf_mem_alloc_destroy(struct bpf_mem_alloc *ma)
 		do {
 			bpf_mem_refill_wait(&pools->pool[i]);
 		} while (bpf_mem_refill_pending(&pools->pool[i]));
-		pool_drain(&pools->pool[i]);
 	}
 	if (pools_idle(pools)) {
 		pools_free(pools);
 		return;
+	}
+	for (i = 0; i < pools->nr; i++) {
+		if (pools->pool[i].ready)
+			pool_drain(&pools->pool[i]);
 	}
 	INIT_WORK(&pools->destroy_work, pools_free_deferred);
 	queue_work(system_unbound_wq, &pools->destroy_work);

@@ -25,8 +25,8 @@
 /* Objects that go to the slab in one call: an array on the stack. */
 #define FREE_BULK	32
 
-/* Words up to which stores are cheaper than memset(). */
-#define ZERO_WORDS	24
+/* Bytes up to which stores are cheaper than memset(). */
+#define ZERO_COLUMNS	200
 
 #if IS_ENABLED(CONFIG_BPF_MEMALLOC_KUNIT_TEST)
 struct bpf_mem_test bpf_mem_test;
@@ -176,34 +176,34 @@ static unsigned int slab_alloc_bulk(struct bpf_mem_slab *slab, gfp_t gfp,
 	return i;
 }
 
+/* @size is a constant, so this is stores and no call. */
+static __always_inline void zero_columns(unsigned int nr, void **objs, size_t at, size_t size)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		memset(objs[i] + at, 0, size);
+}
+
 /*
- * The user's bytes, for the header is written anyway. By stores of our own: for
+ * The user's bytes, for the header is written anyway. Column by column: for
  * objects of this size a call of memset() for each, as with __GFP_ZERO, costs as
  * much as the slab itself.
  */
 static void zero_objects(size_t size, unsigned int nr, void **objs)
 {
-	size_t words = DIV_ROUND_UP(size - BPF_MEM_HEADER, sizeof(long));
-	unsigned long *word;
+	size_t at = BPF_MEM_HEADER, end = ALIGN(size, sizeof(long));
 	unsigned int i;
-	size_t left;
 
-	for (i = 0; i < nr; i++) {
-		word = objs[i] + BPF_MEM_HEADER;
-		if (words > ZERO_WORDS) {
-			memset(word, 0, words * sizeof(long));
-			continue;
-		}
-		for (left = words; left >= 4; left -= 4) {
-			word[0] = 0;
-			word[1] = 0;
-			word[2] = 0;
-			word[3] = 0;
-			word += 4;
-		}
-		for (; left; left--)
-			*word++ = 0;
+	if (end > ZERO_COLUMNS) {
+		for (i = 0; i < nr; i++)
+			memset(objs[i] + at, 0, end - at);
+		return;
 	}
+	for (; end - at >= 32; at += 32)
+		zero_columns(nr, objs, at, 32);
+	for (; end - at >= 8; at += 8)
+		zero_columns(nr, objs, at, 8);
 }
 
 /* Give each object its per-CPU area. Those that get none go back at once. */
@@ -253,6 +253,16 @@ unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
 	return nr;
 }
 
+static void take_apart(struct bpf_mem_pool *pool, struct llist_node *list)
+{
+	for (; list; list = list->next) {
+		if (pool->dtor)
+			pool->dtor(bpf_mem_user(list), pool->dtor_ctx);
+		if (pool->area_size)
+			free_percpu(*bpf_mem_area(pool, list));
+	}
+}
+
 /**
  * bpf_mem_slab_free() - destroy objects and give their memory back
  * @pool: the pool that they end in
@@ -265,22 +275,16 @@ unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
 void bpf_mem_slab_free(struct bpf_mem_pool *pool, struct llist_node *list)
 {
 	void *objs[FREE_BULK] __uninitialized;
-	struct llist_node *next;
-	unsigned int nr = 0;
+	unsigned int nr;
 
-	for (; list; list = next) {
-		next = list->next;
-		if (pool->dtor)
-			pool->dtor(bpf_mem_user(list), pool->dtor_ctx);
-		if (pool->area_size)
-			free_percpu(*bpf_mem_area(pool, list));
-		objs[nr++] = list;
-		if (nr < FREE_BULK && next)
-			continue;
+	if (pool->dtor || pool->area_size)
+		take_apart(pool, list);
+	while (list) {
+		for (nr = 0; list && nr < FREE_BULK; list = list->next)
+			objs[nr++] = list;
 		kfree_bulk(nr, objs);
 		atomic_long_sub(nr, &pool->nr_slab);
 		bpf_mem_test_live(-(long)nr);
-		nr = 0;
 	}
 }
 

@@ -67,7 +67,7 @@ static void bench_idle_memory(struct kunit *test)
 	}
 }
 
-static void fill_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, const char *who)
+static struct bpf_map *open_dynamic(struct kunit *test, const struct bpf_map_ops *ops)
 {
 	union bpf_attr attr = {
 		.map_type = BPF_MAP_TYPE_HASH,
@@ -77,51 +77,84 @@ static void fill_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, co
 		.max_entries = ENTRIES,
 	};
 	struct bpf_map *map = ops->map_alloc(&attr);
-	u64 key, value = 1;
-	long before, peak;
-	int err, round;
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(map));
 	map->ops = ops;
-	before = settled_pages();
-	for (key = 0; key < ENTRIES; key++) {
-		for (err = -ENOMEM, round = 0; err == -ENOMEM && round < 1000; round++) {
-			rcu_read_lock();
-			migrate_disable();
-			err = ops->map_update_elem(map, &key, &value, BPF_ANY);
-			migrate_enable();
-			rcu_read_unlock();
-			if (err)
-				usleep_range(50, 200);
+	return map;
+}
+
+static void close_dynamic(struct bpf_map *map)
+{
+	synchronize_rcu();
+	map->ops->map_free(map);
+}
+
+static int update(struct bpf_map *map, u64 key)
+{
+	u64 value = 1;
+	int err;
+
+	rcu_read_lock();
+	migrate_disable();
+	err = map->ops->map_update_elem(map, &key, &value, BPF_ANY);
+	migrate_enable();
+	rcu_read_unlock();
+	return err;
+}
+
+/* Who finds the allocator empty waits until it is not: what counts is memory. */
+static void put_keys(struct kunit *test, struct bpf_map *map, u64 from, u64 to)
+{
+	int err, tries;
+	u64 key;
+
+	for (key = from; key < to; key++) {
+		err = update(map, key);
+		for (tries = 0; err == -ENOMEM && tries < 1000; tries++) {
+			usleep_range(50, 200);
+			err = update(map, key);
 		}
 		KUNIT_ASSERT_EQ(test, err, 0);
 	}
+}
+
+static void delete_keys(struct bpf_map *map, u64 from, u64 to)
+{
+	u64 key;
+
+	for (key = from; key < to; key++) {
+		rcu_read_lock();
+		migrate_disable();
+		map->ops->map_delete_elem(map, &key);
+		migrate_enable();
+		rcu_read_unlock();
+	}
+}
+
+static void fill_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, const char *who)
+{
+	struct bpf_map *map = open_dynamic(test, ops);
+	long before, peak;
+	int round;
+	u64 key;
+
+	before = settled_pages();
+	put_keys(test, map, 0, ENTRIES);
 	bench_report_number(test, "bytes_per_element", who,
 			    (settled_pages() - before) * PAGE_SIZE / ENTRIES);
 	/* All of it deleted and filled again, three times, without a pause. */
 	peak = pages_in_use();
 	for (round = 0; round < 3; round++) {
+		delete_keys(map, 0, ENTRIES);
 		for (key = 0; key < ENTRIES; key++) {
-			rcu_read_lock();
-			migrate_disable();
-			ops->map_delete_elem(map, &key);
-			migrate_enable();
-			rcu_read_unlock();
-		}
-		for (key = 0; key < ENTRIES; key++) {
-			rcu_read_lock();
-			migrate_disable();
-			ops->map_update_elem(map, &key, &value, BPF_ANY);
-			migrate_enable();
-			rcu_read_unlock();
+			update(map, key);
 			if (key % 1000 == 0)
 				peak = max(peak, pages_in_use());
 		}
 	}
 	bench_report_number(test, "storm_peak_per_element", who,
 			    (peak - before) * PAGE_SIZE / ENTRIES);
-	synchronize_rcu();
-	ops->map_free(map);
+	close_dynamic(map);
 }
 
 static void bench_map_memory(struct kunit *test)
@@ -129,6 +162,53 @@ static void bench_map_memory(struct kunit *test)
 	fill_and_weigh(test, &htab_map_ops, "ours");
 #ifdef BPF_MEMALLOC_PEER
 	fill_and_weigh(test, &peer_htab_map_ops, "peer");
+#endif
+}
+
+/* Memory over time: what a map holds while it fills, empties, and afterwards. */
+
+static void note_memory(struct kunit *test, const char *who, const char *when, long before)
+{
+	char work[32];
+
+	snprintf(work, sizeof(work), "bytes_%s", when);
+	bench_report_number(test, work, who, max(pages_in_use() - before, 0) * PAGE_SIZE);
+}
+
+static void live_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, const char *who)
+{
+	struct bpf_map *map = open_dynamic(test, ops);
+	long before = settled_pages();
+	unsigned int waited = 0, until;
+	char when[16];
+
+	note_memory(test, who, "empty", before);
+	put_keys(test, map, 0, ENTRIES / 2);
+	note_memory(test, who, "half", before);
+	put_keys(test, map, ENTRIES / 2, ENTRIES);
+	note_memory(test, who, "full", before);
+	delete_keys(map, 0, ENTRIES / 2);
+	note_memory(test, who, "half_deleted", before);
+	put_keys(test, map, 0, ENTRIES / 2);
+	note_memory(test, who, "full_again", before);
+	delete_keys(map, 0, ENTRIES);
+	note_memory(test, who, "all_deleted", before);
+	for (until = 1; until <= 16; until *= 2) {
+		msleep((until - waited) * MSEC_PER_SEC);
+		waited = until;
+		snprintf(when, sizeof(when), "after_%us", until);
+		note_memory(test, who, when, before);
+	}
+	close_dynamic(map);
+}
+
+static void bench_memory_over_time(struct kunit *test)
+{
+	if (IS_ENABLED(CONFIG_SMP))
+		kunit_skip(test, "with several CPUs the statistics of pages lag behind");
+	live_and_weigh(test, &htab_map_ops, "ours");
+#ifdef BPF_MEMALLOC_PEER
+	live_and_weigh(test, &peer_htab_map_ops, "peer");
 #endif
 }
 
@@ -183,6 +263,7 @@ static void bench_rcu_storm(struct kunit *test)
 static struct kunit_case memalloc_bench_memory_cases[] = {
 	KUNIT_CASE(bench_idle_memory),
 	KUNIT_CASE(bench_map_memory),
+	KUNIT_CASE(bench_memory_over_time),
 	KUNIT_CASE(bench_rcu_storm),
 	{}
 };

@@ -22,13 +22,22 @@ _CHARTS: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
 	('Hash maps, update + lookup + delete: instructions', 'instructions',
 	 ('hash_prealloc', 'hash_dynamic', 'percpu_prealloc', 'percpu_dynamic')),
 	('Hash maps, fill: instructions per element', 'instructions',
-	 ('fill_hash_prealloc', 'fill_hash_dynamic')),
+	 ('fill_hash_prealloc', 'fill_hash_dynamic', 'refill_hash_prealloc', 'refill_hash_dynamic')),
+	('Hash maps, elements replaced: instructions per update', 'instructions',
+	 ('overwrite_hash_prealloc', 'overwrite_hash_dynamic')),
 	('Fresh allocator, interrupts off: objects had of 10,000 asked', 'instructions',
 	 tuple(f'burst_fresh_{size}' for size in (16, 64, 256, 1024, 4096))),
 	('Warm allocator, interrupts off: objects had of 10,000 asked', 'instructions',
 	 tuple(f'burst_warm_{size}' for size in (16, 64, 256, 1024, 4096))),
 	('Four CPUs: ns per operation', 'smp', ('all_cpus', 'producer_consumer')),
+	('Life of an allocator that is not used, 16 CPUs: instructions', 'instructions16',
+	 ('init_destroy_fixed', 'init_destroy_classes')),
 )
+
+# Memory of a map of 100,000 elements over its life, in this order.
+_LIFE = ('bytes_empty', 'bytes_half', 'bytes_full', 'bytes_half_deleted', 'bytes_full_again',
+	 'bytes_all_deleted', 'bytes_after_1s', 'bytes_after_2s', 'bytes_after_4s',
+	 'bytes_after_8s', 'bytes_after_16s')
 
 _PAGE = jinja2.Template('''<!DOCTYPE html>
 <html lang="en">
@@ -86,6 +95,23 @@ def _chart(found: Dict[Key, Figure], mode: str, names: Tuple[str, ...]) -> str:
 	return page_parts.svg(figure)
 
 
+def _life(found: Dict[Key, Figure], mode: str) -> str:
+	"""A line for each contender, MB at each point of a map's life; SVG."""
+	figure, axes = page_parts.subplots(3.2)
+	for who in contenders(found, mode):
+		values = [found[mode, work, who].median / 1e6 for work in _LIFE
+			  if (mode, work, who) in found]
+		if values:
+			axes.plot(range(len(values)), values, marker='o', label=who,
+				  color=_COLOURS.get(who))
+	axes.set_xticks(range(len(_LIFE)),
+			[work.replace('bytes_', '').replace('_', '\n') for work in _LIFE], fontsize=8)
+	axes.set_ylabel('MB')
+	axes.set_ylim(bottom=0)
+	axes.legend(fontsize=8, frameon=False)
+	return page_parts.svg(figure)
+
+
 def _goals(found: Dict[Key, Figure]) -> List[Dict[str, str]]:
 	rows = []
 	for goal in GOALS:
@@ -116,5 +142,8 @@ def page(data: Dict[str, Any], found: Dict[Key, Figure]) -> str:
 	charts = [{'title': title, 'svg': _chart(found, mode, names)}
 		  for title, mode, names in _CHARTS
 		  if any((mode, work, 'ours') in found for work in names)]
+	charts += [{'title': f'Memory of a map while it fills, empties and rests ({mode})',
+		    'svg': _life(found, mode)}
+		   for mode in ('instructions', 'native') if (mode, _LIFE[0], 'ours') in found]
 	return _PAGE.render(style=page_parts.STYLE, data=data, goals=_goals(found), charts=charts,
 			    tables=_tables(data, found))

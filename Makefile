@@ -21,9 +21,9 @@ help: ## Show this list
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z0-9_-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
 	@echo
-	@echo 'KSRC=/path/to/linux uses that tree (6.12 or newer) as the base; without'
-	@echo 'it, the base is the Debian package linux-source-6.12. What is missing is'
-	@echo 'installed with apt where root or passwordless sudo allows.'
+	@echo 'KSRC=/path/to/linux uses that tree (6.12, or one that the patches fit) as the'
+	@echo 'base; without it, the base is the Debian package linux-source-6.12. What is'
+	@echo 'missing is installed with apt where root or passwordless sudo allows.'
 
 tree: ## Assemble base and overlay; the last line is the path of the tree
 	@$(PYTHON) $(TOOL)/overlay_tree.py

@@ -6,7 +6,9 @@
 #include <kunit/test.h>
 #include <linux/bpf.h>
 #include <linux/bpf_mem_alloc.h>
+#include <linux/err.h>
 #include <linux/ktime.h>
+#include <linux/rcupdate.h>
 #include <linux/string.h>
 #ifdef BPF_MEMALLOC_PEER
 #include "peer_mem_alloc.h"
@@ -53,6 +55,32 @@ static inline void bench_expect_all(struct kunit *test, const char *who, unsigne
 {
 	if (!strcmp(who, "ours") && !IS_ENABLED(CONFIG_UML))
 		KUNIT_EXPECT_EQ(test, errors, 0);
+}
+
+/* A map as those of the benchmark are: key and value of 8 bytes. */
+static inline struct bpf_map *bench_open_map(struct kunit *test, const struct bpf_map_ops *ops,
+					     u32 type, u32 flags, u32 max_entries)
+{
+	union bpf_attr attr = {
+		.map_type = type,
+		.map_flags = flags,
+		.key_size = sizeof(u64),
+		.value_size = sizeof(u64),
+		.max_entries = max_entries,
+	};
+	struct bpf_map *map;
+
+	KUNIT_ASSERT_EQ(test, ops->map_alloc_check(&attr), 0);
+	map = ops->map_alloc(&attr);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(map));
+	map->ops = ops;
+	return map;
+}
+
+static inline void bench_close_map(struct bpf_map *map)
+{
+	synchronize_rcu();
+	map->ops->map_free(map);
 }
 
 /* For .init of each suite: seams would be measured, too. */

@@ -33,26 +33,12 @@ static const struct map_kind {
 
 static struct bpf_map *open_map(struct kunit *test, const struct map_kind *kind)
 {
-	union bpf_attr attr = {
-		.map_type = kind->type,
-		.map_flags = kind->flags,
-		.key_size = sizeof(u64),
-		.value_size = sizeof(u64),
-		.max_entries = ENTRIES,
-	};
-	struct bpf_map *map;
-
-	KUNIT_ASSERT_EQ(test, kind->ops->map_alloc_check(&attr), 0);
-	map = kind->ops->map_alloc(&attr);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(map));
-	map->ops = kind->ops;
-	return map;
+	return bench_open_map(test, kind->ops, kind->type, kind->flags, ENTRIES);
 }
 
 static void close_map(struct bpf_map *map)
 {
-	synchronize_rcu();
-	map->ops->map_free(map);
+	bench_close_map(map);
 	rcu_barrier();
 	rcu_barrier_tasks_trace();
 	rcu_barrier();
@@ -100,13 +86,16 @@ static void cycle(struct kunit *test, const struct map_kind *kind)
 /* Elements that are there are replaced, which a per-CPU map does not do. */
 static void overwrite(struct kunit *test, const struct map_kind *kind)
 {
-	struct bpf_map *map = open_map(test, kind);
 	const struct bpf_map_ops *ops = kind->ops;
+	struct bpf_map *map;
 	unsigned long errors;
 	u64 value = 1, time;
 	char work[32];
 	int round;
 
+	if (kind->type != BPF_MAP_TYPE_HASH)
+		return;
+	map = open_map(test, kind);
 	/* The first round puts them there. */
 	for (round = 0; round < 2; round++) {
 		errors = 0;
@@ -118,37 +107,19 @@ static void overwrite(struct kunit *test, const struct map_kind *kind)
 	bench_expect_all(test, kind->who, errors);
 }
 
-static void bench_map_cycle(struct kunit *test)
-{
-	unsigned int sample, i;
-
-	for (sample = 0; sample < BENCH_SAMPLES; sample++) {
-		for (i = 0; i < ARRAY_SIZE(map_kinds); i++)
-			cycle(test, &map_kinds[i]);
-	}
-}
-
-static void bench_map_overwrite(struct kunit *test)
-{
-	unsigned int sample, i;
-
-	for (sample = 0; sample < BENCH_SAMPLES; sample++) {
-		for (i = 0; i < ARRAY_SIZE(map_kinds); i++) {
-			if (!strncmp(map_kinds[i].name, "hash", 4))
-				overwrite(test, &map_kinds[i]);
-		}
-	}
-}
-
 static void fill(struct kunit *test, const struct map_kind *kind)
 {
-	struct bpf_map *map = open_map(test, kind);
 	const struct bpf_map_ops *ops = kind->ops;
 	unsigned long errors, gone;
-	char work[32];
+	struct bpf_map *map;
 	u64 value = 1, time;
+	char work[32];
 	int round;
 
+	/* Areas come from a worker that such a loop never lets run. */
+	if (kind->type == BPF_MAP_TYPE_PERCPU_HASH && kind->flags & BPF_F_NO_PREALLOC)
+		return;
+	map = open_map(test, kind);
 	for (round = 0; round < 2; round++) {
 		errors = 0;
 		gone = 0;
@@ -164,17 +135,30 @@ static void fill(struct kunit *test, const struct map_kind *kind)
 	close_map(map);
 }
 
-static void bench_map_fill(struct kunit *test)
+static void sample_all(struct kunit *test,
+		       void (*work)(struct kunit *test, const struct map_kind *kind))
 {
 	unsigned int sample, i;
 
 	for (sample = 0; sample < BENCH_SAMPLES; sample++) {
-		for (i = 0; i < ARRAY_SIZE(map_kinds); i++) {
-			/* Areas come from a worker that such a loop never lets run. */
-			if (strcmp(map_kinds[i].name, "percpu_dynamic"))
-				fill(test, &map_kinds[i]);
-		}
+		for (i = 0; i < ARRAY_SIZE(map_kinds); i++)
+			work(test, &map_kinds[i]);
 	}
+}
+
+static void bench_map_cycle(struct kunit *test)
+{
+	sample_all(test, cycle);
+}
+
+static void bench_map_overwrite(struct kunit *test)
+{
+	sample_all(test, overwrite);
+}
+
+static void bench_map_fill(struct kunit *test)
+{
+	sample_all(test, fill);
 }
 
 static struct kunit_case memalloc_bench_map_cases[] = {

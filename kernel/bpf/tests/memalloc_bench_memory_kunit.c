@@ -69,24 +69,7 @@ static void bench_idle_memory(struct kunit *test)
 
 static struct bpf_map *open_dynamic(struct kunit *test, const struct bpf_map_ops *ops)
 {
-	union bpf_attr attr = {
-		.map_type = BPF_MAP_TYPE_HASH,
-		.map_flags = BPF_F_NO_PREALLOC,
-		.key_size = sizeof(u64),
-		.value_size = sizeof(u64),
-		.max_entries = ENTRIES,
-	};
-	struct bpf_map *map = ops->map_alloc(&attr);
-
-	KUNIT_ASSERT_FALSE(test, IS_ERR(map));
-	map->ops = ops;
-	return map;
-}
-
-static void close_dynamic(struct bpf_map *map)
-{
-	synchronize_rcu();
-	map->ops->map_free(map);
+	return bench_open_map(test, ops, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, ENTRIES);
 }
 
 static int update(struct bpf_map *map, u64 key)
@@ -154,7 +137,7 @@ static void fill_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, co
 	}
 	bench_report_number(test, "storm_peak_per_element", who,
 			    (peak - before) * PAGE_SIZE / ENTRIES);
-	close_dynamic(map);
+	bench_close_map(map);
 }
 
 static void bench_map_memory(struct kunit *test)
@@ -199,7 +182,7 @@ static void live_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, co
 		snprintf(when, sizeof(when), "after_%us", until);
 		note_memory(test, who, when, before);
 	}
-	close_dynamic(map);
+	bench_close_map(map);
 }
 
 static void bench_memory_over_time(struct kunit *test)

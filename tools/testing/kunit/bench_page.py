@@ -99,10 +99,10 @@ def _life(found: Dict[Key, Figure], mode: str) -> str:
 	"""A line for each contender, MB at each point of a map's life; SVG."""
 	figure, axes = page_parts.subplots(3.2)
 	for who in contenders(found, mode):
-		values = [found[mode, work, who].median / 1e6 for work in _LIFE
-			  if (mode, work, who) in found]
+		values = {x: found[mode, work, who].median / 1e6 for x, work in enumerate(_LIFE)
+			  if (mode, work, who) in found}
 		if values:
-			axes.plot(range(len(values)), values, marker='o', label=who,
+			axes.plot(list(values), list(values.values()), marker='o', label=who,
 				  color=_COLOURS.get(who))
 	axes.set_xticks(range(len(_LIFE)),
 			[work.replace('bytes_', '').replace('_', '\n') for work in _LIFE], fontsize=8)

@@ -7,7 +7,8 @@ instructions	x86_64 under QEMU with -icount: guest instructions, exact and the
 		same each time; the figures to compare across commits
 native		User-Mode Linux: ns, to be compared within one run only
 smp		x86_64 under QEMU with four CPUs: ns, the same
-cpus2, 16, 64	the same kernel with so many CPUs: memory of idle allocators
+instructions16	the kernel of smp with 16 CPUs and -icount: creation and destruction
+cpus2, 16, 64	the kernel of smp with so many CPUs: memory of idle allocators
 """
 
 import json
@@ -39,19 +40,19 @@ class Mode:
 	kernel: str = ''            # of which other mode, if not one of its own
 
 
+_SMP_CONFIGS = ('bench.config', 'bench_x86_64.config', 'bench_smp.config')
+
 MODES: Tuple[Mode, ...] = (
 	Mode('instructions', 'instructions', 'x86_64', ('bench.config', 'bench_x86_64.config'),
 	     ('--qemu_args=-icount shift=0,sleep=off', '--timeout=1200', 'bpf_memalloc_bench*')),
 	Mode('native', 'ns', 'um', ('bench.config', 'arch_um.config'),
 	     ('--timeout=1200', 'bpf_memalloc_bench*')),
-	Mode('smp', 'ns', 'x86_64', ('bench.config', 'bench_x86_64.config', 'bench_smp.config'),
+	Mode('smp', 'ns', 'x86_64', _SMP_CONFIGS,
 	     ('--qemu_args=-smp 4', '--timeout=1200', 'bpf_memalloc_bench_*m[pe]*')),
-	Mode('instructions16', 'instructions', 'x86_64',
-	     ('bench.config', 'bench_x86_64.config', 'bench_smp.config'),
+	Mode('instructions16', 'instructions', 'x86_64', _SMP_CONFIGS,
 	     ('--qemu_args=-icount shift=0,sleep=off -smp 16 -m 2048', '--timeout=1200',
 	      'bpf_memalloc_bench.bench_life'), 'smp'),
-	*(Mode(f'cpus{nr}', 'bytes', 'x86_64',
-	       ('bench.config', 'bench_x86_64.config', 'bench_smp.config'),
+	*(Mode(f'cpus{nr}', 'bytes', 'x86_64', _SMP_CONFIGS,
 	       (f'--qemu_args=-smp {nr} -m 2048', '--timeout=1200',
 		'bpf_memalloc_bench_memory.bench_idle*'), 'smp')
 	  for nr in (2, 16, 64)),

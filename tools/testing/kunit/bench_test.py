@@ -97,6 +97,12 @@ class OutputTest(unittest.TestCase):
 		self.assertNotIn('<script', page)
 		self.assertNotIn('src=', page)
 
+	def test_life_of_a_map_is_shown_where_it_was_measured(self) -> None:
+		for work, shown in (('hot_pair', False), ('bytes_empty', True)):
+			found_data = data([sample(work, 'ours', 48), sample('bytes_full', 'ours', 75)])
+			page = bench_page.page(found_data, bench_figures.figures(found_data))
+			self.assertEqual('Memory of a map while' in page, shown, work)
+
 	def test_what_is_no_result_is_refused(self) -> None:
 		with tempfile.TemporaryDirectory() as folder:
 			path = os.path.join(folder, 'x.json')

@@ -117,6 +117,7 @@ static void delete_keys(struct bpf_map *map, u64 from, u64 to)
 static void fill_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, const char *who)
 {
 	struct bpf_map *map = open_dynamic(test, ops);
+	unsigned long missed = 0;
 	long before, peak;
 	int round;
 	u64 key;
@@ -130,13 +131,14 @@ static void fill_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, co
 	for (round = 0; round < 3; round++) {
 		delete_keys(map, 0, ENTRIES);
 		for (key = 0; key < ENTRIES; key++) {
-			update(map, key);
+			missed += !!update(map, key);
 			if (key % 1000 == 0)
 				peak = max(peak, pages_in_use());
 		}
 	}
 	bench_report_number(test, "storm_peak_per_element", who,
 			    (peak - before) * PAGE_SIZE / ENTRIES);
+	bench_report_number(test, "storm_missed", who, missed);
 	bench_close_map(map);
 }
 

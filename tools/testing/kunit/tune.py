@@ -248,6 +248,10 @@ def tune(host: Host, tree: Tree, args: argparse.Namespace, workloads: List[Workl
 	import tune_progress
 	import tune_store
 
+	if args.scheduler:
+		# A wrong address is better told before kernels are built, for minutes.
+		with tune_cluster.connect(args.scheduler, args.jobs):
+			pass
 	plan = make_plan(host, tree, workloads, args.machine)
 	store = tune_store.Store(OUT)
 	if args.fresh:

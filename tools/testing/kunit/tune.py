@@ -142,7 +142,7 @@ def ship(folder: str, name: str, path: str) -> str:
 
 def pack(folder: str, workloads: Sequence[Workload]) -> str:
 	"""An initramfs with the traces; its name."""
-	file = 'traces-' + _hash(*(w.text.encode() for w in workloads))
+	file = 'traces-' + _hash(*(w.identity for w in workloads))
 	root = os.path.join(folder, file + '.d')
 	shutil.rmtree(root, ignore_errors=True)
 	target = os.path.join(root, 'lib', 'firmware')
@@ -168,7 +168,7 @@ def make_plan(host: Host, tree: Tree, workloads: List[Workload], wish: str) -> P
 	machine = {w.name: machine_of(w, wish) for w in workloads}
 	kernels = {name: ship(folder, name, build_kernel(host, tree, MACHINES[name]))
 		   for name in sorted(set(machine.values()))}
-	hashes = {w.name: _hash(w.text.encode(), kernels[machine[w.name]].encode())
+	hashes = {w.name: _hash(w.identity, kernels[machine[w.name]].encode())
 		  for w in workloads}
 	return Plan(workloads, machine, kernels, pack(folder, workloads), hashes)
 

@@ -325,6 +325,11 @@ class TestSearchLoop(unittest.TestCase):
 		self.assertEqual([spec['cpus'] for spec in specs], [2, 1])
 		json.dumps(specs)
 
+	def test_a_trace_under_another_name_has_results_of_its_own(self) -> None:
+		plan = self._plan()
+		self.assertEqual(plan.workloads[0].text, plan.workloads[1].text)
+		self.assertNotEqual(plan.workloads[0].identity, plan.workloads[1].identity)
+
 	def _search(self, words: List[str]) -> List[Setting]:
 		args = tune.parser().parse_args(words)
 		asked: List[Setting] = []

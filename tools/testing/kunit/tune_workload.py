@@ -30,6 +30,11 @@ class Workload:
 		"""Its name as a firmware file."""
 		return self.name + _SUFFIX
 
+	@property
+	def identity(self) -> bytes:
+		"""What results depend on and are filed under."""
+		return f'{self.name}\0{self.text}'.encode()
+
 
 def parse(name: str, text: str) -> Workload:
 	header = trace_file.parse(name, text)

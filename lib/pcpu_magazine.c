@@ -582,19 +582,13 @@ static void notrace cpu_make_room(struct pcpu_magazine_cpu *c)
 	}
 }
 
-/**
- * pcpu_magazine_get_slow() - take an object when stock must be looked at
- * @c: this CPU's part, with busy set; it is clear on return
- *
- * The refill is asked for before busy is cleared: from then on whoever comes
- * between finds it under way.
- *
- * Context: Any, preemption disabled.
- * Return: As pcpu_magazine_get().
+/*
+ * With busy set, which is clear on return. The refill is asked for before busy
+ * is cleared: from then on whoever comes between finds it under way.
  */
-notrace struct llist_node *pcpu_magazine_get_slow(struct pcpu_magazine_cpu *c)
+static notrace struct llist_node *get_slow(struct pcpu_magazine_cpu *c)
 {
-	struct pcpu_magazine *mag = c->mag;
+	struct pcpu_magazine *mag = READ_ONCE(c->mag);
 	struct llist_node *obj = NULL;
 	bool is_short;
 
@@ -620,7 +614,6 @@ out:
 	pcpu_magazine_leave(c);
 	return obj;
 }
-EXPORT_SYMBOL_GPL(pcpu_magazine_get_slow);
 
 /* Put back what was not used of a nested list that was taken whole. */
 static void notrace nested_put_list(struct pcpu_magazine_cpu *c, struct llist_node *list)
@@ -638,17 +631,10 @@ static void notrace nested_put_list(struct pcpu_magazine_cpu *c, struct llist_no
 	}
 }
 
-/**
- * pcpu_magazine_get_nested() - take an object inside another's critical section
- * @c: this CPU's part, with busy set by the context that was interrupted
- *
- * Context: Interrupt or NMI.
- * Return: An object, or NULL if neither the nested list nor the depot nor
- *	&pcpu_magazine_ops.scavenge has one.
- */
-notrace struct llist_node *pcpu_magazine_get_nested(struct pcpu_magazine_cpu *c)
+/* In an interrupt or NMI that came inside another's critical section. */
+static notrace struct llist_node *get_nested(struct pcpu_magazine_cpu *c)
 {
-	struct pcpu_magazine *mag = c->mag;
+	struct pcpu_magazine *mag = READ_ONCE(c->mag);
 	struct llist_node *list;
 	unsigned int nr;
 
@@ -673,18 +659,45 @@ notrace struct llist_node *pcpu_magazine_get_nested(struct pcpu_magazine_cpu *c)
 		nested_put_list(c, list->next);
 	return list;
 }
-EXPORT_SYMBOL_GPL(pcpu_magazine_get_nested);
 
 /**
- * pcpu_magazine_put_slow() - give an object back when room must be made
- * @c: this CPU's part, with busy set; it is clear on return
- * @obj: the object
+ * pcpu_magazine_get() - take an object
+ * @cpus: per-CPU part of a pool
  *
- * Context: Any, preemption disabled.
+ * Context: Any, NMI included.
+ * Return: An object, or NULL when this CPU, the depot,
+ *	&pcpu_magazine_ops.scavenge, what other CPUs have put aside, and the
+ *	reserve have none, or the pool is not initialised. The content is what
+ *	the last user left but for the &struct llist_node at its start.
  */
-void notrace pcpu_magazine_put_slow(struct pcpu_magazine_cpu *c, struct llist_node *obj)
+notrace struct llist_node *pcpu_magazine_get(struct pcpu_magazine_cpu __percpu *cpus)
+{
+	struct pcpu_magazine_cpu *c;
+	struct llist_node *obj;
+
+	preempt_disable_notrace();
+	c = raw_cpu_ptr(cpus);
+	if (pcpu_magazine_is_busy(c)) {
+		obj = get_nested(c);
+	} else {
+		pcpu_magazine_enter(c);
+		pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_GET);
+		obj = c->nr > c->mark ? pcpu_magazine_pop(c) : get_slow(c);
+	}
+	preempt_enable_notrace();
+	return obj;
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_get);
+
+/* With busy set, which is clear on return. False: there is no pool. */
+static bool notrace put_slow(struct pcpu_magazine_cpu *c, struct llist_node *obj)
 {
 	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_PUT_SLOW);
+	if (unlikely(!READ_ONCE(c->mag))) {
+		pcpu_magazine_list_add(&c->nested, obj, obj);
+		pcpu_magazine_leave(c);
+		return false;
+	}
 	cpu_look_after_spare(c);
 	cpu_make_room(c);
 	obj->next = c->loaded;
@@ -692,30 +705,61 @@ void notrace pcpu_magazine_put_slow(struct pcpu_magazine_cpu *c, struct llist_no
 	c->nr++;
 	cpu_set_marks(c, false);
 	pcpu_magazine_leave(c);
+	return true;
 }
-EXPORT_SYMBOL_GPL(pcpu_magazine_put_slow);
 
-/**
- * pcpu_magazine_put_nested() - give an object back inside another's critical section
- * @c: this CPU's part, with busy set by the context that was interrupted
- * @obj: the object
- *
- * It stays on the nested list until the CPU needs it or makes room.
- *
- * Context: Interrupt or NMI.
+/*
+ * In an interrupt or NMI that came inside another's critical section. The
+ * object stays on the nested list until the CPU needs it or makes room. False:
+ * there is no pool.
  */
-void notrace pcpu_magazine_put_nested(struct pcpu_magazine_cpu *c, struct llist_node *obj)
+static bool notrace put_nested(struct pcpu_magazine_cpu *c, struct llist_node *obj)
 {
-	count_event(c->mag, PCPU_MAGAZINE_NESTED_PUT);
-	atomic_long_dec(&c->mag->nr_out);
+	struct pcpu_magazine *mag = READ_ONCE(c->mag);
+
+	if (likely(mag)) {
+		count_event(mag, PCPU_MAGAZINE_NESTED_PUT);
+		atomic_long_dec(&mag->nr_out);
+	}
 	pcpu_magazine_list_add(&c->nested, obj, obj);
 	/*
 	 * The next put looks after the list. A slow path that was interrupted
 	 * may undo this; then the next nested put says it again.
 	 */
 	WRITE_ONCE(c->full, 0);
+	return mag;
 }
-EXPORT_SYMBOL_GPL(pcpu_magazine_put_nested);
+
+/**
+ * pcpu_magazine_put() - give an object back, to be handed out again at once
+ * @cpus: per-CPU part of a pool
+ * @obj: the object; its first word is overwritten
+ *
+ * Context: Any, NMI included.
+ * Return: false if the pool is not initialised: the object is kept until it
+ *	is, or until pcpu_magazine_take_early().
+ */
+bool notrace pcpu_magazine_put(struct pcpu_magazine_cpu __percpu *cpus, struct llist_node *obj)
+{
+	struct pcpu_magazine_cpu *c;
+	bool has_pool = true;
+
+	preempt_disable_notrace();
+	c = raw_cpu_ptr(cpus);
+	if (pcpu_magazine_is_busy(c)) {
+		has_pool = put_nested(c, obj);
+	} else {
+		pcpu_magazine_enter(c);
+		pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_PUT);
+		if (c->nr < c->full)
+			pcpu_magazine_push(c, obj);
+		else
+			has_pool = put_slow(c, obj);
+	}
+	preempt_enable_notrace();
+	return has_pool;
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_put);
 
 /* Refill and restock: these run where the user decides, on any CPU. */
 
@@ -1130,6 +1174,36 @@ struct llist_node *pcpu_magazine_take_deferred(struct pcpu_magazine *mag)
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_take_deferred);
 
+static struct llist_node *join(struct llist_node *list, struct llist_node *more)
+{
+	if (!more)
+		return list;
+	chain_nth(more, UINT_MAX)->next = list;
+	return more;
+}
+
+/**
+ * pcpu_magazine_take_early() - collect what was given to a pool that never was
+ * @cpus: per-CPU part that no pcpu_magazine_init() was called for
+ *
+ * Context: No other call on @cpus may be under way.
+ * Return: NULL-terminated chain, or NULL.
+ */
+struct llist_node *pcpu_magazine_take_early(struct pcpu_magazine_cpu __percpu *cpus)
+{
+	struct llist_node *all = NULL;
+	struct pcpu_magazine_cpu *c;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		c = per_cpu_ptr(cpus, cpu);
+		all = join(all, llist_del_all(&c->nested));
+		all = join(all, llist_del_all(&c->deferred));
+	}
+	return all;
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_take_early);
+
 static void cpu_drain(struct pcpu_magazine_cpu *c,
 		      void (*release)(struct pcpu_magazine *mag, struct llist_node *list))
 {
@@ -1351,10 +1425,13 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_set_marks);
 /**
  * pcpu_magazine_init() - make a pool, empty at first
  * @mag: the shared part
- * @cpus: the per-CPU part, all zero
+ * @cpus: the per-CPU part, all zero but for objects that were given already
  * @ops: callbacks; &pcpu_magazine_ops.scavenge may be NULL
  * @marks: watermarks: 0 < low < high, 0 < batch <= high - low,
  *	0 < target <= slots
+ *
+ * Others may call pcpu_magazine_get() and pcpu_magazine_put() meanwhile, and
+ * the callbacks be called before this returns.
  *
  * Context: Task context, may sleep.
  * Return: 0, -EINVAL for watermarks out of order, -ENOMEM.
@@ -1384,8 +1461,11 @@ int pcpu_magazine_init(struct pcpu_magazine *mag,
 	set_batch(mag, marks->batch, 1);
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(cpus, cpu);
-		c->mag = mag;
-		cpu_set_marks(c, false);
+		/* The CPU leaves both alone while it has no pool. */
+		WRITE_ONCE(c->mark, marks->low);
+		WRITE_ONCE(c->full, llist_empty(&c->nested) ? marks->batch : 0);
+		/* All of the pool before its publication: pairs with READ_ONCE(c->mag). */
+		smp_store_release(&c->mag, mag);
 	}
 	return 0;
 }

@@ -41,7 +41,8 @@ struct pcpu_magazine;
  *	whole
  * @nested: objects given while @busy was set
  * @deferred: objects that may not be handed out yet
- * @mag: the shared part, NULL until pcpu_magazine_init()
+ * @mag: the shared part, NULL until pcpu_magazine_init(), which may come while
+ *	others give objects already: these wait on @nested or @deferred
  * @nr_fetched: chains that came from the depot
  * @nr_returned: chains that went to the depot
  *
@@ -53,8 +54,8 @@ struct pcpu_magazine;
  * @nested and the depot instead.
  * @nested and @deferred are lock-less lists: any context adds, takers take the
  * whole list. @spare is filled by the owning CPU only, with @busy set, and only
- * when it is empty; any context on any CPU may take it. @mag is constant while
- * objects are in use.
+ * when it is empty; any context on any CPU may take it. @mag is set once, after
+ * all that it leads to and after @mark and @full.
  *
  * A change reads the chain only after it has set @busy. Read before, an
  * interrupt could take the same object in between.
@@ -220,6 +221,8 @@ int pcpu_magazine_init(struct pcpu_magazine *mag,
 		       const struct pcpu_magazine_ops *ops,
 		       const struct pcpu_magazine_marks *marks);
 void pcpu_magazine_exit(struct pcpu_magazine *mag);
+struct llist_node *pcpu_magazine_get(struct pcpu_magazine_cpu __percpu *cpus);
+bool pcpu_magazine_put(struct pcpu_magazine_cpu __percpu *cpus, struct llist_node *obj);
 unsigned int pcpu_magazine_prefill(struct pcpu_magazine *mag, unsigned int nr,
 				   gfp_t gfp);
 unsigned int pcpu_magazine_refill(struct pcpu_magazine *mag, gfp_t gfp);
@@ -234,6 +237,7 @@ void pcpu_magazine_flush_dead(struct pcpu_magazine *mag, unsigned int cpu);
 struct llist_node *pcpu_magazine_restock(struct pcpu_magazine *mag,
 					 struct llist_node *list);
 struct llist_node *pcpu_magazine_take_deferred(struct pcpu_magazine *mag);
+struct llist_node *pcpu_magazine_take_early(struct pcpu_magazine_cpu __percpu *cpus);
 void pcpu_magazine_drain(struct pcpu_magazine *mag,
 			 void (*release)(struct pcpu_magazine *mag,
 					 struct llist_node *list));
@@ -254,12 +258,6 @@ static inline void pcpu_magazine_adopt(struct pcpu_magazine *mag, long nr)
 {
 	atomic_long_add(nr, &mag->nr_out);
 }
-
-/* Out of line parts of the functions below, not to be called otherwise. */
-struct llist_node *pcpu_magazine_get_slow(struct pcpu_magazine_cpu *c);
-struct llist_node *pcpu_magazine_get_nested(struct pcpu_magazine_cpu *c);
-void pcpu_magazine_put_slow(struct pcpu_magazine_cpu *c, struct llist_node *obj);
-void pcpu_magazine_put_nested(struct pcpu_magazine_cpu *c, struct llist_node *obj);
 
 /*
  * Points inside critical sections where a test can run code, for example to
@@ -328,41 +326,59 @@ static __always_inline void pcpu_magazine_leave(struct pcpu_magazine_cpu *c)
 	WRITE_ONCE(c->busy, 0);
 }
 
+/* With busy set, which is clear on return; the loaded chain has an object. */
+static __always_inline struct llist_node *pcpu_magazine_pop(struct pcpu_magazine_cpu *c)
+{
+	struct llist_node *obj = c->loaded;
+
+	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_GET_READ);
+	c->loaded = obj->next;
+	barrier();	/* one instruction that changes memory, not three */
+	c->nr--;
+	pcpu_magazine_leave(c);
+	return obj;
+}
+
+/* With busy set, which is clear on return. */
+static __always_inline void pcpu_magazine_push(struct pcpu_magazine_cpu *c,
+					       struct llist_node *obj)
+{
+	obj->next = c->loaded;
+	c->loaded = obj;
+	c->nr++;
+	pcpu_magazine_leave(c);
+}
+
 /**
- * pcpu_magazine_get() - take an object
- * @cpus: per-CPU part of an initialised pool
+ * pcpu_magazine_get_fast() - take an object if this CPU has one at hand
+ * @cpus: per-CPU part of a pool
+ *
+ * The common case of pcpu_magazine_get(), which is to be called when this
+ * returns NULL: from a function of its own, so that the caller of the fast path
+ * has nothing to save.
  *
  * Context: Any, NMI included. Disables preemption for a few instructions. The
  *	caller should be notrace.
- * Return: An object, or NULL when this CPU, the depot,
- *	&pcpu_magazine_ops.scavenge, what other CPUs have put aside, and the
- *	reserve have none. The content is what the last
- *	user left but for the &struct llist_node at its start.
+ * Return: An object, or NULL and nothing has changed. The content is what the
+ *	last user left but for the &struct llist_node at its start.
  */
 static __always_inline struct llist_node *
-pcpu_magazine_get(struct pcpu_magazine_cpu __percpu *cpus)
+pcpu_magazine_get_fast(struct pcpu_magazine_cpu __percpu *cpus)
 {
 	struct pcpu_magazine_cpu *c;
 	struct llist_node *obj;
 
 	preempt_disable_notrace();
 	c = raw_cpu_ptr(cpus);
-	if (unlikely(pcpu_magazine_is_busy(c))) {
-		obj = pcpu_magazine_get_nested(c);
+	if (unlikely(pcpu_magazine_is_busy(c)))
 		goto out;
-	}
 	pcpu_magazine_enter(c);
 	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_GET);
 	if (unlikely(c->nr <= c->mark)) {
-		obj = pcpu_magazine_get_slow(c);
+		pcpu_magazine_leave(c);
 		goto out;
 	}
-	obj = c->loaded;
-	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_GET_READ);
-	c->loaded = obj->next;
-	barrier();	/* one instruction that changes memory, not three */
-	c->nr--;
-	pcpu_magazine_leave(c);
+	obj = pcpu_magazine_pop(c);
 	preempt_enable_notrace();
 	/* Spares the caller of the fast path the question. */
 	if (!obj)
@@ -370,44 +386,46 @@ pcpu_magazine_get(struct pcpu_magazine_cpu __percpu *cpus)
 	return obj;
 out:
 	preempt_enable_notrace();
-	return obj;
+	return NULL;
 }
 
 /**
- * pcpu_magazine_put() - give an object back, to be handed out again at once
- * @cpus: per-CPU part of an initialised pool
+ * pcpu_magazine_put_fast() - give an object back if this CPU has room at hand
+ * @cpus: per-CPU part of a pool
  * @obj: the object; its first word is overwritten
  *
- * Context: Any, NMI included. Disables preemption for a few instructions. The
- *	caller should be notrace.
+ * The common case of pcpu_magazine_put(), which is to be called when this
+ * returns false.
+ *
+ * Context: As pcpu_magazine_get_fast().
+ * Return: true; or false and nothing has changed.
  */
-static __always_inline void
-pcpu_magazine_put(struct pcpu_magazine_cpu __percpu *cpus, struct llist_node *obj)
+static __always_inline bool
+pcpu_magazine_put_fast(struct pcpu_magazine_cpu __percpu *cpus, struct llist_node *obj)
 {
 	struct pcpu_magazine_cpu *c;
 
 	preempt_disable_notrace();
 	c = raw_cpu_ptr(cpus);
-	if (likely(!pcpu_magazine_is_busy(c))) {
-		pcpu_magazine_enter(c);
-		pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_PUT);
-		if (likely(c->nr < c->full)) {
-			obj->next = c->loaded;
-			c->loaded = obj;
-			c->nr++;
-			pcpu_magazine_leave(c);
-		} else {
-			pcpu_magazine_put_slow(c, obj);
-		}
-	} else {
-		pcpu_magazine_put_nested(c, obj);
+	if (unlikely(pcpu_magazine_is_busy(c)))
+		goto out;
+	pcpu_magazine_enter(c);
+	pcpu_magazine_seam(PCPU_MAGAZINE_SEAM_PUT);
+	if (unlikely(c->nr >= c->full)) {
+		pcpu_magazine_leave(c);
+		goto out;
 	}
+	pcpu_magazine_push(c, obj);
 	preempt_enable_notrace();
+	return true;
+out:
+	preempt_enable_notrace();
+	return false;
 }
 
 /**
  * pcpu_magazine_defer() - give an object back that may not be handed out yet
- * @cpus: per-CPU part of an initialised pool
+ * @cpus: per-CPU part of a pool, initialised or not
  * @obj: the object; its first word is overwritten
  *
  * The object waits until pcpu_magazine_take_deferred() collects it. One

@@ -244,10 +244,8 @@ static unsigned long payload_of(struct pool *p, struct object *o)
 	return (object_id(p, o) + 1) * 0x01010101UL;
 }
 
-/* Any context. */
-static struct object *take(struct pool *p)
+static struct object *sign_out(struct pool *p, struct llist_node *node)
 {
-	struct llist_node *node = pcpu_magazine_get(p->cpus);
 	struct object *o = node ? to_object(p, node) : NULL;
 
 	if (!o || !move(p, o, PLACE_POOL, PLACE_OUT))
@@ -256,6 +254,18 @@ static struct object *take(struct pool *p)
 	o->payload[0] = payload_of(p, o);
 	o->payload[1] = ~o->payload[0];
 	return o;
+}
+
+/* Any context. As callers do it: the fast path, and the rest of it elsewhere. */
+static struct object *take(struct pool *p)
+{
+	return sign_out(p, pcpu_magazine_get_fast(p->cpus) ?: pcpu_magazine_get(p->cpus));
+}
+
+/* Any context. False: it was kept for a pool that is not there yet. */
+static bool put(struct pool *p, struct llist_node *node)
+{
+	return pcpu_magazine_put_fast(p->cpus, node) || pcpu_magazine_put(p->cpus, node);
 }
 
 static bool leave_out(struct pool *p, struct object *o, enum place to)
@@ -272,7 +282,7 @@ static bool leave_out(struct pool *p, struct object *o, enum place to)
 static void give(struct pool *p, struct object *o)
 {
 	if (leave_out(p, o, PLACE_POOL))
-		pcpu_magazine_put(p->cpus, &o->node);
+		put(p, &o->node);
 }
 
 /* Any context. */
@@ -803,6 +813,71 @@ static void test_get_after_exit(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, take_out(p));
 	KUNIT_EXPECT_EQ(test, atomic_read(&p->kicks), 0);
 	KUNIT_EXPECT_NULL(test, p->mag.depot);
+}
+
+/* Objects of another pool, given to one that is not there yet. */
+
+#define EARLY		5
+#define EARLY_DEFERRED	2
+
+static void give_early(struct kunit *test, struct pool *p)
+{
+	struct pcpu_magazine_cpu *c = this_cpu_of(p);
+	struct llist_node *node[EARLY];
+	void *objs[EARLY + EARLY_DEFERRED];
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, backend_alloc(&p->mag, GFP_KERNEL, ARRAY_SIZE(objs), objs),
+			ARRAY_SIZE(objs));
+	for (i = 0; i < EARLY; i++) {
+		node[i] = objs[i];
+		if (i == EARLY - 1)
+			WRITE_ONCE(c->busy, 1);
+		KUNIT_EXPECT_FALSE(test, pcpu_magazine_put_fast(p->cpus, node[i]));
+		KUNIT_EXPECT_FALSE(test, pcpu_magazine_put(p->cpus, node[i]));
+		WRITE_ONCE(c->busy, 0);
+	}
+	for (; i < ARRAY_SIZE(objs); i++)
+		p->out[p->nr_out++] = sign_out(p, objs[i]);
+	while (p->nr_out)
+		defer_out(p);
+	KUNIT_EXPECT_FALSE(test, take_out(p));
+	KUNIT_EXPECT_EQ(test, c->nr, 0);
+}
+
+static void test_given_before_init_is_had_after_it(struct kunit *test)
+{
+	const struct pcpu_magazine_marks *marks = marks_of(test);
+	struct pool *p = pool_alloc(test, 4 * marks->high + 100);
+	unsigned int i;
+
+	give_early(test, p);
+	KUNIT_ASSERT_EQ(test, pcpu_magazine_init(&p->mag, p->cpus, &plain_ops, marks), 0);
+	p->refuse = true;
+	/* Else their collection would count as of objects that this pool gave. */
+	pcpu_magazine_adopt(&p->mag, EARLY_DEFERRED);
+	for (i = 0; i < EARLY; i++)
+		KUNIT_EXPECT_TRUE_MSG(test, take_out(p), "object %u", i);
+	KUNIT_EXPECT_FALSE(test, take_out(p));
+	KUNIT_EXPECT_EQ(test, collect_deferred(p), EARLY_DEFERRED);
+	/* From now on it is a pool like any other. */
+	while (p->nr_out)
+		give_out(p);
+	KUNIT_EXPECT_TRUE(test, take_out(p));
+	pool_close(test, p, "early objects");
+}
+
+static void test_given_and_never_init(struct kunit *test)
+{
+	struct pool *p = pool_alloc(test, 100);
+	struct llist_node *list;
+	unsigned int nr = 0;
+
+	give_early(test, p);
+	for (list = pcpu_magazine_take_early(p->cpus); list; list = list->next)
+		nr++;
+	KUNIT_EXPECT_EQ(test, nr, EARLY + EARLY_DEFERRED);
+	KUNIT_EXPECT_NULL(test, pcpu_magazine_take_early(p->cpus));
 }
 
 /* Taking and giving */
@@ -2176,6 +2251,8 @@ static struct kunit_case pcpu_magazine_cases[] = {
 	KUNIT_CASE(test_init_refuses_bad_marks),
 	KUNIT_CASE(test_get_without_init),
 	KUNIT_CASE(test_get_after_exit),
+	KUNIT_CASE_PARAM(test_given_before_init_is_had_after_it, mark_set_gen_params),
+	KUNIT_CASE(test_given_and_never_init),
 	KUNIT_CASE_PARAM(test_get_from_empty_pool, mark_set_gen_params),
 	KUNIT_CASE_PARAM(test_each_object_is_unique, mark_set_gen_params),
 	KUNIT_CASE_PARAM(test_last_given_is_first_taken, mark_set_gen_params),

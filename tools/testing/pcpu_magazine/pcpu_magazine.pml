@@ -434,33 +434,57 @@ inline get_nested()
 	fi
 }
 
-/* Sets obj, NIL if there is none. */
+/* With busy set. */
+inline pop()
+{
+#ifndef READ_EARLY
+	obj = loaded;
+#endif
+	assert(obj != NIL);
+	loaded = next[obj];
+#ifdef LEAVE_EARLY
+	busy = false;
+	nr--
+#else
+	nr--;
+	busy = false
+#endif
+}
+
+/* Sets obj, NIL if there is none: get_fast(), and then all of it if need be. */
 inline get()
 {
+	obj = NIL;
 	if
-	:: busy -> get_nested()
+	:: busy
 	:: else ->
 #ifdef READ_EARLY
 		obj = loaded;
 #endif
 		busy = true;
 		if
-		:: nr > mark ->
-#ifndef READ_EARLY
-			obj = loaded;
-#endif
-			assert(obj != NIL);
-			loaded = next[obj];
-#ifdef LEAVE_EARLY
-			busy = false;
-			nr--
-#else
-			nr--;
-			busy = false
-#endif
+		:: nr > mark -> pop()
 		:: else ->
 			obj = NIL;
-			get_slow()
+			busy = false
+		fi
+	fi;
+	if
+	:: obj != NIL
+	:: else ->
+		if
+		:: busy -> get_nested()
+		:: else ->
+#ifdef READ_EARLY
+			obj = loaded;
+#endif
+			busy = true;
+			if
+			:: nr > mark -> pop()
+			:: else ->
+				obj = NIL;
+				get_slow()
+			fi
 		fi
 	fi;
 	atomic {
@@ -533,12 +557,24 @@ inline put_nested()
 	limit = 0
 }
 
-/* Gives obj. */
+/* With busy set. */
+inline push()
+{
+#ifndef LINK_EARLY
+	next[obj] = loaded;
+#endif
+	loaded = obj;
+	nr++;
+	busy = false;
+	obj = NIL
+}
+
+/* Gives obj: put_fast(), and then all of it if need be. */
 inline put()
 {
 	if
 #ifndef NO_CHECK
-	:: busy -> put_nested()
+	:: busy
 #endif
 	:: else ->
 #ifdef LINK_EARLY
@@ -546,17 +582,29 @@ inline put()
 #endif
 		busy = true;
 		if
-		:: nr < limit ->
-#ifndef LINK_EARLY
-			next[obj] = loaded;
-#endif
-			loaded = obj;
-			nr++;
-			busy = false
-		:: else -> put_slow()
+		:: nr < limit -> push()
+		:: else -> busy = false
 		fi
 	fi;
-	obj = NIL
+	if
+	:: obj == NIL
+	:: else ->
+		if
+#ifndef NO_CHECK
+		:: busy -> put_nested()
+#endif
+		:: else ->
+#ifdef LINK_EARLY
+			next[obj] = loaded;
+#endif
+			busy = true;
+			if
+			:: nr < limit -> push()
+			:: else -> put_slow()
+			fi
+		fi;
+		obj = NIL
+	fi
 }
 
 /* Some object that is with a user and from now on in this context's hands, or NIL. */

@@ -21,6 +21,13 @@
  * One pool holds the objects of one size. An allocator has one pool (fixed
  * size) or one for each size class. Only the magazines are per CPU.
  *
+ * Of the size classes most are never used, so a class has no pool until it is
+ * asked for. Two have one from the start and stand in meanwhile: 256 bytes for
+ * what is smaller, 4096 for the rest. Whoever meets a class without a pool
+ * leaves a note in &bpf_mem_pools.wanted, the refill of a lender sees it and
+ * queues &bpf_mem_pools.maker. An object knows its class, so where it came from
+ * makes no difference later.
+ *
  * Locks: none on the way of alloc and free. &bpf_mem_pool.lock guards the
  * chains that wait for grace periods; it nests inside everything, and a
  * context that cannot know what it interrupted only tries to take it.
@@ -298,6 +305,8 @@ static void pool_refill(struct irq_work *work)
 	trace_bpf_mem_refill(pool->pools->id, bpf_mem_unit(pool), nr, delay);
 	bpf_mem_gp_release(pool, llist_del_all(&pool->overflow));
 	bpf_mem_gp_reuse(pool);
+	if (READ_ONCE(pool->pools->wanted))
+		queue_work(system_unbound_wq, &pool->pools->maker);
 	if (atomic_try_cmpxchg(&refill->state, &old, BPF_MEM_REFILL_IDLE))
 		return;
 	/* Not a loop: whatever else this CPU has to do may come in between. */
@@ -307,11 +316,6 @@ static void pool_refill(struct irq_work *work)
 }
 
 /* Creation */
-
-static unsigned int refills_per_pool(void)
-{
-	return min(num_possible_cpus(), BPF_MEM_REFILLS);
-}
 
 static void pool_free_list(struct pcpu_magazine *mag, struct llist_node *list)
 {
@@ -324,35 +328,41 @@ static void pool_drain(struct bpf_mem_pool *pool)
 	bpf_mem_gp_drain(pool);
 }
 
+/*
+ * The core of irq_work may look at a work once more after the refill has gone
+ * idle, with interrupts off.
+ */
+static void pool_free(struct bpf_mem_pool *pool)
+{
+	unsigned int i;
+
+	for (i = 0; i < pool->nr_refills; i++) {
+		if (pool->refills[i].nr_runs) {
+			kfree_rcu_mightsleep(pool);
+			return;
+		}
+	}
+	kfree(pool);
+}
+
+/* Of a pool that is drained. */
 static void pool_exit(struct bpf_mem_pool *pool)
 {
 	pcpu_magazine_exit(&pool->mag);
 	bpf_mem_slab_exit(&pool->slab);
-	pool->ready = false;
-}
-
-static void pool_init_refills(struct bpf_mem_pool *pool, unsigned int index)
-{
-	unsigned int i;
-
-	pool->nr_refills = refills_per_pool();
-	pool->refills = pool->pools->refills + index * pool->nr_refills;
-	for (i = 0; i < pool->nr_refills; i++) {
-		pool->refills[i].pool = pool;
-		init_irq_work(&pool->refills[i].work, pool_refill);
-	}
+	pool_free(pool);
 }
 
 /*
  * Objects that a pool starts with. A fixed-size allocator belongs to a map
- * that will use it: all of the target. Of the size classes most are never used.
+ * that will use it: all of the target. Size classes may never be used.
  */
-static unsigned int first_stock(const struct bpf_mem_pools *pools, size_t size,
+static unsigned int first_stock(const struct bpf_mem_pools *pools, unsigned int i,
 				const struct pcpu_magazine_marks *marks)
 {
 	if (pools->nr == 1)
 		return marks->batch * marks->target;
-	return !pools->percpu && size <= SZ_256 ? 4 : 1;
+	return !pools->percpu && i == BPF_MEM_LENDER_SMALL ? 8 : 1;
 }
 
 /*
@@ -373,77 +383,138 @@ static struct bpf_mem_shape plain_shape(size_t size, bool percpu)
 			(struct bpf_mem_shape){ size, 0, 0 };
 }
 
-/* Prepare pool @i for objects of @shape. On failure the pool is as before. */
-static int pool_init(struct bpf_mem_pools *pools, unsigned int i,
-		     const struct bpf_mem_shape *shape)
+static struct bpf_mem_pool *pool_alloc(struct bpf_mem_pools *pools,
+				       const struct bpf_mem_shape *shape)
 {
-	struct bpf_mem_pool *pool = &pools->pool[i];
-	size_t size = shape->size + BPF_MEM_HEADER;
-	struct pcpu_magazine_marks marks;
-	unsigned int stock;
-	int err;
+	unsigned int i, nr = min(num_possible_cpus(), BPF_MEM_REFILLS);
+	struct bpf_mem_pool *pool = kzalloc(struct_size(pool, refills, nr), GFP_KERNEL);
 
+	if (!pool)
+		return NULL;
 	pool->pools = pools;
+	pool->area_size = shape->area_size;
+	pool->area_at = shape->area_at;
 	INIT_WORK(&pool->sleeper, pool_refill_sleeping);
 	pool->sleep_again = jiffies;
 	pool->refused = jiffies - 1;
-	pool->area_size = shape->area_size;
-	pool->area_at = shape->area_at;
 	bpf_mem_gp_init(pool);
+	pool->nr_refills = nr;
+	for (i = 0; i < nr; i++) {
+		pool->refills[i].pool = pool;
+		init_irq_work(&pool->refills[i].work, pool_refill);
+	}
+	return pool;
+}
+
+/*
+ * Make pool @i for objects of @shape. If others may ask for these already it
+ * goes into service at once and without first objects. On failure there is
+ * none, as before.
+ */
+static int pool_make(struct bpf_mem_pools *pools, unsigned int i,
+		     const struct bpf_mem_shape *shape, bool in_service)
+{
+	struct bpf_mem_pool *pool = pool_alloc(pools, shape);
+	size_t size = shape->size + BPF_MEM_HEADER;
+	struct pcpu_magazine_marks marks;
+	unsigned int stock;
+
+	if (!pool)
+		return -ENOMEM;
+	if (bpf_mem_slab_init(&pool->slab, size))
+		goto free;
 	bpf_mem_marks(shape->area_size ?: size, shape->area_size, &marks);
-	pool_init_refills(pool, i);
-	err = bpf_mem_slab_init(&pool->slab, size);
-	if (err)
-		return err;
-	err = pcpu_magazine_init(&pool->mag, pools->cpus + i, &pool_ops, &marks);
-	if (err)
+	if (pcpu_magazine_init(&pool->mag, pools->cpus + i, &pool_ops, &marks))
 		goto exit_slab;
-	stock = first_stock(pools, size, &marks);
-	if (pcpu_magazine_prefill(&pool->mag, stock, GFP_KERNEL) < stock) {
+	stock = in_service ? 0 : first_stock(pools, i, &marks);
+	if (stock && pcpu_magazine_prefill(&pool->mag, stock, GFP_KERNEL) < stock) {
 		pool_drain(pool);
 		pool_exit(pool);
 		return -ENOMEM;
 	}
-	/* memalloc_shrink.c may look at any time from here on. */
-	smp_store_release(&pool->ready, true);
+	/* From here on others may look at any time: pairs with bpf_mem_pool_of(). */
+	smp_store_release(&pools->pool[i], pool);
 	return 0;
 
 exit_slab:
 	bpf_mem_slab_exit(&pool->slab);
-	return err;
+free:
+	kfree(pool);
+	return -ENOMEM;
 }
 
-/*
- * The core of irq_work may look at a work once more after the refill has gone
- * idle, with interrupts off.
- */
-static void refills_free(struct bpf_mem_pools *pools)
+static struct bpf_mem_shape class_shape(unsigned int class)
 {
+	return plain_shape(bpf_mem_class_size[class] - BPF_MEM_HEADER, false);
+}
+
+static __always_inline unsigned int lender_of(unsigned int class)
+{
+	return class <= BPF_MEM_LENDER_SMALL ? BPF_MEM_LENDER_SMALL : BPF_MEM_LENDER_LARGE;
+}
+
+/* Objects that were given with free_rcu before there was a pool. */
+static void collect_early(struct bpf_mem_pool *pool)
+{
+	atomic_set(&pool->collect, 1);
+	bpf_mem_gp_reuse(pool);
+}
+
+/* What was asked of the lender is asked of the class from now on. */
+static void take_over(struct bpf_mem_pool *pool, struct bpf_mem_pool *lender)
+{
+	unsigned int objs = READ_ONCE(lender->mag.target) * READ_ONCE(lender->mag.marks.batch);
+	const struct pcpu_magazine_marks *marks = &pool->mag.marks;
+
+	WRITE_ONCE(pool->mag.target, clamp(DIV_ROUND_UP(objs, marks->batch),
+					   marks->target, marks->limit));
+	refill_pool(pool, GFP_STOCK);
+	collect_early(pool);
+	bpf_mem_shrink_soon();
+}
+
+/* If there is no memory for a pool the next allocation asks again. */
+static void make_wanted(struct work_struct *work)
+{
+	struct bpf_mem_pools *pools = container_of(work, struct bpf_mem_pools, maker);
+	struct bpf_mem_shape shape;
 	unsigned int i;
 
-	for (i = 0; i < pools->nr * refills_per_pool(); i++) {
-		if (pools->refills[i].nr_runs) {
-			kfree_rcu_mightsleep(pools->refills);
-			return;
-		}
+	guard(rwsem_read)(&bpf_mem_marks_sem);
+	for (i = 0; i < pools->nr; i++) {
+		if (!test_and_clear_bit(i, &pools->wanted) || pools->pool[i])
+			continue;
+		shape = class_shape(i);
+		if (!pool_make(pools, i, &shape, true))
+			take_over(pools->pool[i], pools->pool[lender_of(i)]);
 	}
-	kfree(pools->refills);
+}
+
+/* An object of a class without a pool was asked for or given. */
+static noinline notrace void want_class(struct bpf_mem_pools *pools, unsigned int class)
+{
+	/* Areas on all CPUs are for bpf_mem_alloc_percpu_unit_init() to decide. */
+	if (!pools->percpu && !test_and_set_bit(class, &pools->wanted))
+		request_refill(bpf_mem_pool_of(pools, BPF_MEM_LENDER_LARGE));
 }
 
 /* Nothing can touch the pools any more, so what is drained stays empty. */
 static void pools_free(struct bpf_mem_pools *pools)
 {
+	struct bpf_mem_pool *pool;
 	unsigned int i;
 
 	for (i = 0; i < pools->nr; i++) {
-		if (!pools->pool[i].ready)
-			continue;
-		pool_drain(&pools->pool[i]);
-		pool_exit(&pools->pool[i]);
+		pool = pools->pool[i];
+		if (pool) {
+			pool_drain(pool);
+			pool_exit(pool);
+		} else {
+			bpf_mem_slab_free_early(pools, pcpu_magazine_take_early(pools->cpus + i));
+		}
 	}
 	if (pools->ctx_free)
 		pools->ctx_free(pools->ctx);
-	refills_free(pools);
 	free_percpu(pools->cpus);
 	obj_cgroup_put(pools->objcg);
 	kfree(pools);
@@ -459,12 +530,10 @@ static struct bpf_mem_pools *pools_alloc(unsigned int nr, bool percpu)
 	pools->id = atomic_inc_return(&last_id);
 	pools->nr = nr;
 	pools->percpu = percpu;
-	pools->refills = kcalloc(nr * refills_per_pool(), sizeof(*pools->refills), GFP_KERNEL);
+	INIT_WORK(&pools->maker, make_wanted);
 	pools->cpus = __alloc_percpu_gfp(nr * sizeof(*pools->cpus),
 					 __alignof__(*pools->cpus), GFP_KERNEL);
-	if (!pools->refills || !pools->cpus) {
-		free_percpu(pools->cpus);
-		kfree(pools->refills);
+	if (!pools->cpus) {
 		kfree(pools);
 		return NULL;
 	}
@@ -481,7 +550,7 @@ static void ma_set(struct bpf_mem_alloc *ma, struct bpf_mem_pools *pools)
 	if (pools->nr == BPF_MEM_CLASSES)
 		ma->max_size = BPF_MEM_SIZE_MAX - ma->header;
 	else
-		ma->nr_out = &pools->pool[0].mag.nr_out;
+		ma->nr_out = &pools->pool[0]->mag.nr_out;
 	bpf_mem_shrink_add(pools);
 }
 
@@ -495,7 +564,7 @@ static int init_fixed(struct bpf_mem_alloc *ma, const struct bpf_mem_shape *shap
 		return -ENOMEM;
 	pools->objcg = creator_objcg();
 	guard(rwsem_read)(&bpf_mem_marks_sem);
-	err = pool_init(pools, 0, shape);
+	err = pool_make(pools, 0, shape, false);
 	if (err) {
 		pools_free(pools);
 		return err;
@@ -506,19 +575,17 @@ static int init_fixed(struct bpf_mem_alloc *ma, const struct bpf_mem_shape *shap
 
 static int init_classes(struct bpf_mem_alloc *ma)
 {
+	struct bpf_mem_shape small = class_shape(BPF_MEM_LENDER_SMALL);
+	struct bpf_mem_shape large = class_shape(BPF_MEM_LENDER_LARGE);
 	struct bpf_mem_pools *pools = pools_alloc(BPF_MEM_CLASSES, false);
-	struct bpf_mem_shape shape;
-	unsigned int i;
-	int err = 0;
+	int err;
 
 	if (!pools)
 		return -ENOMEM;
 	pools->objcg = creator_objcg();
 	guard(rwsem_read)(&bpf_mem_marks_sem);
-	for (i = 0; i < BPF_MEM_CLASSES && !err; i++) {
-		shape = plain_shape(bpf_mem_class_size[i] - BPF_MEM_HEADER, false);
-		err = pool_init(pools, i, &shape);
-	}
+	err = pool_make(pools, BPF_MEM_LENDER_SMALL, &small, false) ?:
+	      pool_make(pools, BPF_MEM_LENDER_LARGE, &large, false);
 	if (err) {
 		pools_free(pools);
 		return err;
@@ -533,7 +600,8 @@ static int init_classes(struct bpf_mem_alloc *ma)
  * @size: bytes of every object, or 0 for size classes of up to 4096 bytes
  * @percpu: objects are per-CPU areas, which need a @size
  *
- * The memory is charged to the memory cgroup of the caller.
+ * The memory is charged to the memory cgroup of the caller. A size class gets
+ * stock of its own when it is first used, or by bpf_mem_alloc_reserve().
  *
  * Context: Task context, may sleep.
  * Return: 0; -EINVAL for a negative size or a per-CPU allocator without one;
@@ -614,14 +682,18 @@ int bpf_mem_alloc_percpu_unit_init(struct bpf_mem_alloc *ma, int size)
 {
 	int class = size > 0 ? bpf_mem_class(size) : -1;
 	struct bpf_mem_shape shape;
+	int err;
 
 	if (class < 0)
 		return -EINVAL;
-	if (ma->pools->pool[class].ready)
+	if (ma->pools->pool[class])
 		return 0;
 	shape = plain_shape(bpf_mem_class_size[class], true);
 	guard(rwsem_read)(&bpf_mem_marks_sem);
-	return pool_init(ma->pools, class, &shape);
+	err = pool_make(ma->pools, class, &shape, false);
+	if (!err)
+		collect_early(ma->pools->pool[class]);
+	return err;
 }
 
 /**
@@ -638,14 +710,10 @@ void bpf_mem_alloc_set_dtor(struct bpf_mem_alloc *ma,
 			    void (*ctx_free)(void *ctx), void *ctx)
 {
 	struct bpf_mem_pools *pools = ma->pools;
-	unsigned int i;
 
+	pools->dtor = dtor;
 	pools->ctx_free = ctx_free;
 	pools->ctx = ctx;
-	for (i = 0; i < pools->nr; i++) {
-		pools->pool[i].dtor = dtor;
-		pools->pool[i].dtor_ctx = ctx;
-	}
 }
 
 /**
@@ -676,7 +744,18 @@ void bpf_mem_alloc_set_map(struct bpf_mem_alloc *ma, const struct bpf_map *map)
 void bpf_mem_alloc_prepare(struct bpf_mem_alloc *ma)
 {
 	if (ma->pools)
-		pcpu_magazine_prepare(&ma->pools->pool[0].mag, GFP_STOCK);
+		pcpu_magazine_prepare(&ma->pools->pool[0]->mag, GFP_STOCK);
+}
+
+/* The pool of a class, made now if need be; NULL if that is not possible. */
+static struct bpf_mem_pool *class_pool(struct bpf_mem_pools *pools, unsigned int class)
+{
+	if (!pools->pool[class] && !pools->percpu) {
+		set_bit(class, &pools->wanted);
+		queue_work(system_unbound_wq, &pools->maker);
+		flush_work(&pools->maker);
+	}
+	return bpf_mem_pool_of(pools, class);
 }
 
 /**
@@ -687,7 +766,8 @@ void bpf_mem_alloc_prepare(struct bpf_mem_alloc *ma)
  *
  * From its return on, @nr allocations succeed from any context, on one CPU or
  * spread over all, without a refill in between; and again once the stock has
- * been refilled. What is reserved is charged like all objects.
+ * been refilled. What is reserved is charged like all objects. For a size class
+ * 0 is of use, too: it has stock of its own from then on.
  *
  * Context: Task context, may sleep. The caller lets one in at a time.
  * Return: 0; -EINVAL for a size out of range; -ENOMEM and all is as before.
@@ -695,6 +775,7 @@ void bpf_mem_alloc_prepare(struct bpf_mem_alloc *ma)
 int bpf_mem_alloc_reserve(struct bpf_mem_alloc *ma, size_t size, unsigned int nr)
 {
 	struct bpf_mem_pools *pools = ma->pools;
+	struct bpf_mem_pool *pool;
 	int class = 0;
 
 	if (!pools || nr > INT_MAX / 2)
@@ -703,9 +784,12 @@ int bpf_mem_alloc_reserve(struct bpf_mem_alloc *ma, size_t size, unsigned int nr
 		return -EINVAL;
 	if (size)
 		class = bpf_mem_class(size + ma->header);
-	if (class < 0 || !pools->pool[class].ready)
+	if (class < 0)
 		return -EINVAL;
-	return pcpu_magazine_reserve(&pools->pool[class].mag, nr, GFP_STOCK);
+	pool = class_pool(pools, class);
+	if (!pool)
+		return pools->percpu ? -EINVAL : -ENOMEM;
+	return pcpu_magazine_reserve(&pool->mag, nr, GFP_STOCK);
 }
 
 /**
@@ -720,7 +804,7 @@ int bpf_mem_alloc_reserve(struct bpf_mem_alloc *ma, size_t size, unsigned int nr
  */
 notrace long bpf_mem_alloc_used(const struct bpf_mem_alloc *ma)
 {
-	return pcpu_magazine_used(&ma->pools->pool[0].mag);
+	return pcpu_magazine_used(&ma->pools->pool[0]->mag);
 }
 
 /**
@@ -735,8 +819,8 @@ notrace long bpf_mem_alloc_used(const struct bpf_mem_alloc *ma)
  */
 u64 bpf_mem_alloc_mem_usage(const struct bpf_mem_alloc *ma)
 {
-	const struct bpf_mem_pools *pools = ma->pools;
-	const struct bpf_mem_pool *pool;
+	struct bpf_mem_pools *pools = ma->pools;
+	struct bpf_mem_pool *pool;
 	u64 usage;
 	unsigned int i;
 
@@ -744,11 +828,8 @@ u64 bpf_mem_alloc_mem_usage(const struct bpf_mem_alloc *ma)
 		return 0;
 	usage = struct_size(pools, pool, pools->nr) +
 		(u64)num_possible_cpus() * pools->nr * sizeof(*pools->cpus);
-	for (i = 0; i < pools->nr; i++) {
-		pool = &pools->pool[i];
-		if (!pool->ready)
-			continue;
-		usage += pool->nr_refills * sizeof(*pool->refills) +
+	bpf_mem_for_each_pool(pool, pools, i) {
+		usage += struct_size(pool, refills, pool->nr_refills) +
 			 pool->mag.nr_slots * sizeof(unsigned long) +
 			 pool->mag.nr_reserved * sizeof(unsigned long);
 		usage += atomic_long_read(&pool->nr_slab) * bpf_mem_slab_footprint(pool);
@@ -760,13 +841,40 @@ u64 bpf_mem_alloc_mem_usage(const struct bpf_mem_alloc *ma)
 
 static bool pools_idle(struct bpf_mem_pools *pools)
 {
+	struct bpf_mem_pool *pool;
 	unsigned int i;
 
-	for (i = 0; i < pools->nr; i++) {
-		if (pools->pool[i].ready && !bpf_mem_gp_idle(&pools->pool[i]))
+	bpf_mem_for_each_pool(pool, pools, i) {
+		if (!bpf_mem_gp_idle(pool))
 			return false;
 	}
 	return true;
+}
+
+static bool pools_pending(struct bpf_mem_pools *pools)
+{
+	struct bpf_mem_pool *pool;
+	unsigned int i;
+
+	bpf_mem_for_each_pool(pool, pools, i) {
+		if (bpf_mem_refill_pending(pool))
+			return true;
+	}
+	return pools->nr > 1 && work_busy(&pools->maker);
+}
+
+/* Refills may ask for each other and for the maker, and that for refills. */
+static void pools_wait(struct bpf_mem_pools *pools)
+{
+	struct bpf_mem_pool *pool;
+	unsigned int i;
+
+	do {
+		bpf_mem_for_each_pool(pool, pools, i)
+			bpf_mem_refill_wait(pool);
+		if (pools->nr > 1)
+			flush_work(&pools->maker);
+	} while (pools_pending(pools));
 }
 
 /*
@@ -797,28 +905,20 @@ static void pools_free_deferred(struct work_struct *work)
 void bpf_mem_alloc_destroy(struct bpf_mem_alloc *ma)
 {
 	struct bpf_mem_pools *pools = ma->pools;
+	struct bpf_mem_pool *pool;
 	unsigned int i;
 
 	memset(ma, 0, sizeof(*ma));
 	if (!pools)
 		return;
 	bpf_mem_shrink_del(pools);
-	for (i = 0; i < pools->nr; i++) {
-		if (!pools->pool[i].ready)
-			continue;
-		/* One kind may have asked for the other: until there is none. */
-		do {
-			bpf_mem_refill_wait(&pools->pool[i]);
-		} while (bpf_mem_refill_pending(&pools->pool[i]));
-	}
+	pools_wait(pools);
 	if (pools_idle(pools)) {
 		pools_free(pools);
 		return;
 	}
-	for (i = 0; i < pools->nr; i++) {
-		if (pools->pool[i].ready)
-			pool_drain(&pools->pool[i]);
-	}
+	bpf_mem_for_each_pool(pool, pools, i)
+		pool_drain(pool);
 	INIT_WORK(&pools->destroy_work, pools_free_deferred);
 	queue_work(system_unbound_wq, &pools->destroy_work);
 }
@@ -842,16 +942,22 @@ int bpf_mem_alloc_check_size(bool percpu, size_t size)
  * the magazine layer, and that disables preemption.
  */
 
-static __always_inline void cache_free_rcu(struct pcpu_magazine_cpu __percpu *cpus,
-					   struct llist_node *node)
+/* A CPU has its first deferred object of class @i: see that it is collected. */
+static noinline notrace void first_deferred(struct bpf_mem_pools *pools, unsigned int i)
 {
-	struct bpf_mem_pool *pool;
+	struct bpf_mem_pool *pool = bpf_mem_pool_of(pools, i);
 
-	if (!pcpu_magazine_defer(cpus, node))
-		return;
-	pool = bpf_mem_pool(raw_cpu_ptr(cpus)->mag);
-	if (bpf_mem_gp_deferred(pool))
+	if (!pool)
+		want_class(pools, i);
+	else if (bpf_mem_gp_deferred(pool))
 		request_refill(pool);
+}
+
+static __always_inline void free_rcu_to(struct bpf_mem_alloc *ma, unsigned int i,
+					struct llist_node *node)
+{
+	if (pcpu_magazine_defer(ma->cpus + i, node))
+		first_deferred(ma->pools, i);
 }
 
 /* The class of an object in use, or BPF_MEM_CLASSES if its header is damaged. */
@@ -871,7 +977,9 @@ static noinline notrace void *missed(struct bpf_mem_alloc *ma, unsigned int clas
 
 	if (!trace_bpf_mem_miss_enabled() || !ma->pools)
 		return NULL;
-	pool = &ma->pools->pool[class];
+	pool = bpf_mem_pool_of(ma->pools, class);
+	if (!pool)
+		return NULL;
 	for (event = PCPU_MAGAZINE_MISS_TASK; event <= PCPU_MAGAZINE_MISS_NMI; event++)
 		nr += atomic_long_read(&pool->mag.events[event]);
 	trace_bpf_mem_miss(ma->pools->id, bpf_mem_unit(pool), nr);
@@ -881,7 +989,7 @@ static noinline notrace void *missed(struct bpf_mem_alloc *ma, unsigned int clas
 #ifdef CONFIG_BPF_MEM_TRACE_OBJECTS
 static noinline notrace void note_alloc(struct bpf_mem_alloc *ma, size_t size, const void *obj)
 {
-	const struct bpf_mem_pool *pool = ma->pools ? &ma->pools->pool[0] : NULL;
+	const struct bpf_mem_pool *pool = ma->pools ? ma->pools->pool[0] : NULL;
 
 	/* The size is 0 where the allocator knows it. */
 	if (pool && !size)
@@ -912,6 +1020,27 @@ static __always_inline void given_up(const void *obj, bool rcu)
 }
 #endif /* CONFIG_BPF_MEM_TRACE_OBJECTS */
 
+static __always_inline void *class_object(struct bpf_mem_alloc *ma, size_t size,
+					  unsigned int class, struct llist_node *node)
+{
+	bpf_mem_obj(node)->class = class;
+	return handed_out(ma, size, bpf_mem_user(node));
+}
+
+/* More than the fast path. If the class has no pool yet, another one stands in. */
+static noinline notrace void *alloc_slow(struct bpf_mem_alloc *ma, size_t size)
+{
+	unsigned int class = class_of(size + ma->header);
+	struct llist_node *node = pcpu_magazine_get(ma->cpus + class);
+
+	if (!node && !ma->pools->percpu && !bpf_mem_pool_of(ma->pools, class)) {
+		want_class(ma->pools, class);
+		class = lender_of(class);
+		node = pcpu_magazine_get(ma->cpus + class);
+	}
+	return node ? class_object(ma, size, class, node) : missed(ma, class);
+}
+
 /**
  * bpf_mem_alloc() - allocate from size classes
  * @ma: made with size 0, or by bpf_mem_alloc_percpu_init()
@@ -930,11 +1059,15 @@ notrace void *bpf_mem_alloc(struct bpf_mem_alloc *ma, size_t size)
 	if (unlikely(size - 1 >= ma->max_size))
 		return NULL;
 	class = class_of(size + ma->header);
-	node = pcpu_magazine_get(ma->cpus + class);
-	if (unlikely(!node))
-		return missed(ma, class);
-	bpf_mem_obj(node)->class = class;
-	return handed_out(ma, size, bpf_mem_user(node));
+	node = pcpu_magazine_get_fast(ma->cpus + class);
+	return likely(node) ? class_object(ma, size, class, node) : alloc_slow(ma, size);
+}
+
+static noinline notrace void free_slow(struct bpf_mem_alloc *ma, unsigned int class,
+				       struct llist_node *node)
+{
+	if (!pcpu_magazine_put(ma->cpus + class, node))
+		want_class(ma->pools, class);
 }
 
 /**
@@ -955,8 +1088,10 @@ notrace void bpf_mem_free(struct bpf_mem_alloc *ma, void *obj)
 		return;
 	given_up(obj, false);
 	class = obj_class(bpf_mem_obj_of(obj));
-	if (likely(class < BPF_MEM_CLASSES))
-		pcpu_magazine_put(ma->cpus + class, &bpf_mem_obj_of(obj)->node);
+	if (unlikely(class >= BPF_MEM_CLASSES))
+		return;
+	if (unlikely(!pcpu_magazine_put_fast(ma->cpus + class, &bpf_mem_obj_of(obj)->node)))
+		free_slow(ma, class, &bpf_mem_obj_of(obj)->node);
 }
 
 /**
@@ -977,7 +1112,14 @@ notrace void bpf_mem_free_rcu(struct bpf_mem_alloc *ma, void *obj)
 	given_up(obj, true);
 	class = obj_class(bpf_mem_obj_of(obj));
 	if (likely(class < BPF_MEM_CLASSES))
-		cache_free_rcu(ma->cpus + class, &bpf_mem_obj_of(obj)->node);
+		free_rcu_to(ma, class, &bpf_mem_obj_of(obj)->node);
+}
+
+static noinline notrace void *cache_alloc_slow(struct bpf_mem_alloc *ma)
+{
+	struct llist_node *node = pcpu_magazine_get(ma->cpus);
+
+	return node ? handed_out(ma, 0, bpf_mem_user(node)) : missed(ma, 0);
 }
 
 /**
@@ -989,9 +1131,9 @@ notrace void bpf_mem_free_rcu(struct bpf_mem_alloc *ma, void *obj)
  */
 notrace void *bpf_mem_cache_alloc(struct bpf_mem_alloc *ma)
 {
-	struct llist_node *node = pcpu_magazine_get(ma->cpus);
+	struct llist_node *node = pcpu_magazine_get_fast(ma->cpus);
 
-	return likely(node) ? handed_out(ma, 0, bpf_mem_user(node)) : missed(ma, 0);
+	return likely(node) ? handed_out(ma, 0, bpf_mem_user(node)) : cache_alloc_slow(ma);
 }
 
 /**
@@ -1008,9 +1150,9 @@ notrace void *bpf_mem_cache_alloc_flags(struct bpf_mem_alloc *ma, gfp_t flags)
 
 	if (likely(obj) || !gfpflags_allow_blocking(flags))
 		return obj;
-	if (!charged_alloc(&ma->pools->pool[0], GFP_KERNEL, 1, &obj))
+	if (!charged_alloc(ma->pools->pool[0], GFP_KERNEL, 1, &obj))
 		return NULL;
-	pcpu_magazine_adopt(&ma->pools->pool[0].mag, 1);
+	pcpu_magazine_adopt(&ma->pools->pool[0]->mag, 1);
 	return handed_out(ma, 0, bpf_mem_user(obj));
 }
 
@@ -1026,7 +1168,8 @@ notrace void bpf_mem_cache_free(struct bpf_mem_alloc *ma, void *obj)
 	if (!obj)
 		return;
 	given_up(obj, false);
-	pcpu_magazine_put(ma->cpus, &bpf_mem_obj_of(obj)->node);
+	if (unlikely(!pcpu_magazine_put_fast(ma->cpus, &bpf_mem_obj_of(obj)->node)))
+		pcpu_magazine_put(ma->cpus, &bpf_mem_obj_of(obj)->node);
 }
 
 /**
@@ -1041,7 +1184,7 @@ notrace void bpf_mem_cache_free_rcu(struct bpf_mem_alloc *ma, void *obj)
 	if (!obj)
 		return;
 	given_up(obj, true);
-	cache_free_rcu(ma->cpus, &bpf_mem_obj_of(obj)->node);
+	free_rcu_to(ma, 0, &bpf_mem_obj_of(obj)->node);
 }
 
 /**

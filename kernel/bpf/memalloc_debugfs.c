@@ -185,14 +185,12 @@ static void visit_pools(struct bpf_mem_pools *pools,
 				     const struct figures *figures),
 			struct seq_file *m)
 {
+	struct bpf_mem_pool *pool;
 	struct figures figures;
 	unsigned int i;
 
-	for (i = 0; i < pools->nr; i++) {
-		/* Pairs with pool_init(): the pool is whole. */
-		if (!smp_load_acquire(&pools->pool[i].ready))
-			continue;
-		read_figures(&pools->pool[i], &figures);
+	bpf_mem_for_each_pool(pool, pools, i) {
+		read_figures(pool, &figures);
 		show(m, pools, &figures);
 	}
 }

@@ -24,6 +24,10 @@
 #define BPF_MEM_CLASSES		11
 #define BPF_MEM_SIZE_MAX	4096
 
+/* The classes of 256 and of 4096 bytes, which stand in for smaller ones. */
+#define BPF_MEM_LENDER_SMALL	6
+#define BPF_MEM_LENDER_LARGE	(BPF_MEM_CLASSES - 1)
+
 /* Refills that one pool can have under way. */
 #define BPF_MEM_REFILLS		8U
 
@@ -163,8 +167,6 @@ struct bpf_mem_slab {
 /**
  * struct bpf_mem_pool - objects of one size in one allocator
  * @mag: magazines and depot
- * @refills: one for each CPU, or for every BPF_MEM_REFILLS-th CPU
- * @nr_refills: elements of @refills
  * @pools: the allocator
  * @sleeper: refills where sleeping is allowed, after a refill that got nothing
  * @refused: jiffies of that refill
@@ -174,9 +176,6 @@ struct bpf_mem_slab {
  * @area_size: bytes of the per-CPU area, 0 for ordinary objects
  * @area_at: where in an object the pointer to its area is, in bytes from the
  *	user's first
- * @ready: prepared and not yet taken apart; set last, task context only
- * @dtor: called for each object on its way to the slab
- * @dtor_ctx: second argument of @dtor
  * @overflow: chains that found no room in the depot; any context adds,
  *	the refill takes all
  * @collect: a deferred object came while @reuse was idle
@@ -193,11 +192,11 @@ struct bpf_mem_slab {
  * @nr_slab_peak: the most that this has been; two that raise it at a time may
  *	forget the smaller step
  * @nr_trimmed: objects that were sent to @surplus, under @lock
+ * @nr_refills: elements of @refills
+ * @refills: one for each CPU, or for every BPF_MEM_REFILLS-th CPU
  */
 struct bpf_mem_pool {
 	struct pcpu_magazine mag;
-	struct bpf_mem_refill *refills;
-	unsigned int nr_refills;
 	struct bpf_mem_pools *pools;
 	struct work_struct sleeper;
 	unsigned long refused;
@@ -205,9 +204,6 @@ struct bpf_mem_pool {
 	struct bpf_mem_slab slab;
 	size_t area_size;
 	unsigned int area_at;
-	bool ready;
-	void (*dtor)(void *obj, void *ctx);
-	void *dtor_ctx;
 
 	struct llist_head overflow;
 	atomic_t collect;
@@ -220,6 +216,9 @@ struct bpf_mem_pool {
 	atomic_long_t nr_slab;
 	long nr_slab_peak;
 	unsigned long nr_trimmed;
+
+	unsigned int nr_refills;
+	struct bpf_mem_refill refills[] __counted_by(nr_refills);
 };
 
 /**
@@ -230,13 +229,17 @@ struct bpf_mem_pool {
  * @file: its file in debugfs, or NULL; under the lock of memalloc_shrink.c
  * @cpus: as in &struct bpf_mem_alloc
  * @objcg: memory cgroup that is charged, with a reference, or NULL
- * @refills: those of all pools
  * @percpu: objects are per-CPU areas
- * @ctx_free: called once with @ctx after the last destructor
- * @ctx: see @ctx_free
+ * @dtor: called with each object and @ctx on its way to the slab
+ * @ctx_free: called once with @ctx after the last @dtor
+ * @ctx: see @dtor
+ * @wanted: classes that were asked for and have no pool; any context sets bits
+ * @maker: makes those pools
  * @destroy_work: waits for grace periods where destroy may not
  * @nr: elements of @pool
- * @pool: one for a fixed size, BPF_MEM_CLASSES otherwise
+ * @pool: one for a fixed size, BPF_MEM_CLASSES otherwise. NULL until it is
+ *	prepared: see bpf_mem_pool_of(). After that it stays until the allocator
+ *	goes.
  */
 struct bpf_mem_pools {
 	struct list_head list;
@@ -245,14 +248,38 @@ struct bpf_mem_pools {
 	struct dentry *file;
 	struct pcpu_magazine_cpu __percpu *cpus;
 	struct obj_cgroup *objcg;
-	struct bpf_mem_refill *refills;
 	bool percpu;
+	void (*dtor)(void *obj, void *ctx);
 	void (*ctx_free)(void *ctx);
 	void *ctx;
+	unsigned long wanted;
+	struct work_struct maker;
 	struct work_struct destroy_work;
 	unsigned int nr;
-	struct bpf_mem_pool pool[] __counted_by(nr);
+	struct bpf_mem_pool *pool[] __counted_by(nr);
 };
+
+/* Pool @i if it is prepared, else NULL. Any context. */
+static __always_inline struct bpf_mem_pool *
+bpf_mem_pool_of(struct bpf_mem_pools *pools, unsigned int i)
+{
+	/* Pairs with pool_make(): what is seen is whole. */
+	return smp_load_acquire(&pools->pool[i]);
+}
+
+static inline struct bpf_mem_pool *bpf_mem_next_pool(struct bpf_mem_pools *pools,
+						     unsigned int *i)
+{
+	struct bpf_mem_pool *pool = NULL;
+
+	while (!pool && *i < pools->nr)
+		pool = bpf_mem_pool_of(pools, (*i)++);
+	return pool;
+}
+
+/* All pools that are prepared; @i is used up. */
+#define bpf_mem_for_each_pool(pool, pools, i) \
+	for ((i) = 0; ((pool) = bpf_mem_next_pool(pools, &(i))); )
 
 static inline struct bpf_mem_obj *bpf_mem_obj(struct llist_node *node)
 {
@@ -340,6 +367,7 @@ void bpf_mem_slab_exit(struct bpf_mem_slab *slab);
 unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
 				unsigned int nr, void **objs);
 void bpf_mem_slab_free(struct bpf_mem_pool *pool, struct llist_node *list);
+void bpf_mem_slab_free_early(const struct bpf_mem_pools *pools, struct llist_node *list);
 size_t bpf_mem_slab_footprint(const struct bpf_mem_pool *pool);
 void bpf_mem_slab_free_one(struct llist_node *node);
 

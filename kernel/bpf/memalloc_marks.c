@@ -137,10 +137,9 @@ static void follow(struct bpf_mem_pools *pools, void *chosen_now)
 	bool percpu;
 	unsigned int i;
 
-	for (i = 0; i < pools->nr; i++) {
-		pool = &pools->pool[i];
+	bpf_mem_for_each_pool(pool, pools, i) {
 		percpu = pool->area_size;
-		if (!pool->ready || chosen_for(bpf_mem_unit(pool), percpu) != chosen_now)
+		if (chosen_for(bpf_mem_unit(pool), percpu) != chosen_now)
 			continue;
 		bpf_mem_marks(bpf_mem_unit(pool), percpu, &marks);
 		/* What was checked for a class holds for all sizes in it. */

@@ -33,22 +33,6 @@ static DEFINE_MUTEX(allocators_lock);
 static void look_after(struct work_struct *work);
 static DECLARE_DELAYED_WORK(looker, look_after);
 
-static struct bpf_mem_pool *next_ready(struct bpf_mem_pools *pools, unsigned int *i)
-{
-	struct bpf_mem_pool *pool;
-
-	while (*i < pools->nr) {
-		pool = &pools->pool[(*i)++];
-		/* Pairs with pool_init(): the pool is whole. */
-		if (smp_load_acquire(&pool->ready))
-			return pool;
-	}
-	return NULL;
-}
-
-#define for_each_ready_pool(pool, pools, i) \
-	for ((i) = 0; ((pool) = next_ready(pools, &(i))); )
-
 static void give_back(struct bpf_mem_pool *pool, struct llist_node *list)
 {
 	bpf_mem_gp_release(pool, list);
@@ -131,7 +115,7 @@ static void look_after(struct work_struct *work)
 
 	guard(mutex)(&allocators_lock);
 	list_for_each_entry(pools, &allocators, list) {
-		for_each_ready_pool(pool, pools, i)
+		bpf_mem_for_each_pool(pool, pools, i)
 			more |= look_at(pool);
 	}
 	if (more)
@@ -218,7 +202,7 @@ unsigned long bpf_mem_shrink_count(void)
 	if (!mutex_trylock(&allocators_lock))
 		return 0;
 	list_for_each_entry(pools, &allocators, list) {
-		for_each_ready_pool(pool, pools, i)
+		bpf_mem_for_each_pool(pool, pools, i)
 			pages += pool_pages(pool);
 	}
 	mutex_unlock(&allocators_lock);
@@ -251,7 +235,7 @@ unsigned long bpf_mem_shrink_scan(unsigned long nr)
 	if (!mutex_trylock(&allocators_lock))
 		return SHRINK_STOP;
 	list_for_each_entry(pools, &allocators, list) {
-		for_each_ready_pool(pool, pools, i) {
+		bpf_mem_for_each_pool(pool, pools, i) {
 			if (pages < nr)
 				pages += empty_depot(pool);
 		}
@@ -279,7 +263,7 @@ static int cpu_dead(unsigned int cpu)
 
 	guard(mutex)(&allocators_lock);
 	list_for_each_entry(pools, &allocators, list) {
-		for_each_ready_pool(pool, pools, i)
+		bpf_mem_for_each_pool(pool, pools, i)
 			pcpu_magazine_flush_dead(&pool->mag, cpu);
 	}
 	return 0;

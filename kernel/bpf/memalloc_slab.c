@@ -253,11 +253,16 @@ unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
 	return nr;
 }
 
+static void destruct(const struct bpf_mem_pools *pools, struct llist_node *node)
+{
+	if (pools->dtor)
+		pools->dtor(bpf_mem_user(node), pools->ctx);
+}
+
 static void take_apart(struct bpf_mem_pool *pool, struct llist_node *list)
 {
 	for (; list; list = list->next) {
-		if (pool->dtor)
-			pool->dtor(bpf_mem_user(list), pool->dtor_ctx);
+		destruct(pool->pools, list);
 		if (pool->area_size)
 			free_percpu(*bpf_mem_area(pool, list));
 	}
@@ -277,7 +282,7 @@ void bpf_mem_slab_free(struct bpf_mem_pool *pool, struct llist_node *list)
 	void *objs[FREE_BULK] __uninitialized;
 	unsigned int nr;
 
-	if (pool->dtor || pool->area_size)
+	if (pool->pools->dtor || pool->area_size)
 		take_apart(pool, list);
 	while (list) {
 		for (nr = 0; list && nr < FREE_BULK; list = list->next)
@@ -285,6 +290,26 @@ void bpf_mem_slab_free(struct bpf_mem_pool *pool, struct llist_node *list)
 		kfree_bulk(nr, objs);
 		atomic_long_sub(nr, &pool->nr_slab);
 		bpf_mem_test_live(-(long)nr);
+	}
+}
+
+/**
+ * bpf_mem_slab_free_early() - the same for objects of a class without a pool
+ * @pools: the allocator, with size classes, that they were freed to
+ * @list: NULL-terminated chain, or NULL
+ *
+ * Context: Any but NMI.
+ */
+void bpf_mem_slab_free_early(const struct bpf_mem_pools *pools, struct llist_node *list)
+{
+	struct llist_node *next;
+
+	for (; list; list = next) {
+		next = list->next;
+		destruct(pools, list);
+		if (pools->percpu)
+			free_percpu(*(void __percpu **)bpf_mem_user(list));
+		bpf_mem_slab_free_one(list);
 	}
 }
 

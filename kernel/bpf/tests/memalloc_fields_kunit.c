@@ -611,7 +611,10 @@ static long items_in_use(size_t size)
 {
 	struct bpf_mem_alloc *ma = &bpf_global_ma;
 
-	return pcpu_magazine_used(&ma->pools->pool[bpf_mem_class(size + ma->header)].mag);
+	/* From then on none comes from another class. */
+	if (bpf_mem_alloc_reserve(ma, size, 0))
+		return -1;
+	return pcpu_magazine_used(&ma->pools->pool[bpf_mem_class(size + ma->header)]->mag);
 }
 
 static void *try_new_item(size_t size, void *meta)

@@ -117,15 +117,15 @@ static void test_free_rcu_not_reused_under_a_reader(struct kunit *test)
 
 static void test_class_free_rcu_not_reused_under_a_reader(struct kunit *test)
 {
-	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
+	struct bpf_mem_alloc *ma = memalloc_test_classes(test);
 	void **objs = many(test), *seen = memalloc_test_get(ma, 100);
-	struct bpf_mem_pool *pool = &ma->pools->pool[bpf_mem_class(108)];
+	struct bpf_mem_pool *pool = ma->pools->pool[bpf_mem_class(108)];
 	unsigned int nr = 0;
 	unsigned long until;
 	bool early, back;
 
 	KUNIT_ASSERT_NOT_NULL(test, seen);
-	test_ignore_demand(&ma->pools->pool[bpf_mem_class(100 + BPF_MEM_HEADER)]);
+	test_ignore_demand(pool);
 	rcu_read_lock();
 	bpf_mem_free_rcu(ma, seen);
 	until = jiffies + READER_TICKS;

@@ -56,7 +56,7 @@ static void test_size_class_boundaries_above_192(struct kunit *test)
 
 static void test_alloc_of_every_size(struct kunit *test)
 {
-	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
+	struct bpf_mem_alloc *ma = memalloc_test_classes(test);
 	size_t size;
 
 	for (size = 0; size <= 4097; size++) {
@@ -407,7 +407,7 @@ static void test_unit_init_twice(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, bpf_mem_alloc_percpu_unit_init(ma, class_sizes[i]), 0);
 		obj = memalloc_test_get(ma, class_sizes[i]);
 		KUNIT_ASSERT_NOT_NULL(test, obj);
-		memalloc_test_settle(&ma->pools->pool[i]);
+		memalloc_test_settle(ma->pools->pool[i]);
 		live = test_live();
 		KUNIT_EXPECT_EQ(test, bpf_mem_alloc_percpu_unit_init(ma, class_sizes[i]), 0);
 		KUNIT_EXPECT_EQ_MSG(test, test_live(), live, "class %d", class_sizes[i]);

@@ -69,7 +69,7 @@ static void test_burst_of(struct kunit *test)
 	warm_up(test, warm, objs);
 	used = burst(warm, objs, ASKED);
 	bpf_mem_alloc_destroy(warm);
-	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_init(warm, fresh->pools->pool[0].slab.size -
+	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_init(warm, test_pool(fresh)->slab.size -
 						 BPF_MEM_HEADER, false), 0);
 	once = burst(warm, objs, AGAIN);
 	again = burst(warm, objs, AGAIN);

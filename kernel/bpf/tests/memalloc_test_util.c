@@ -19,12 +19,14 @@ struct fixture {
 
 static long held_by(const struct bpf_mem_alloc *ma)
 {
-	struct bpf_mem_pools *pools = ma->pools;
+	struct bpf_mem_pool *pool;
 	unsigned int i;
 	long held = 0;
 
-	for (i = 0; pools && i < pools->nr; i++)
-		held += atomic_long_read(&pools->pool[i].nr_slab);
+	if (!ma->pools)
+		return 0;
+	bpf_mem_for_each_pool(pool, ma->pools, i)
+		held += atomic_long_read(&pool->nr_slab);
 	return held;
 }
 
@@ -86,6 +88,17 @@ struct bpf_mem_alloc *memalloc_test_ma(struct kunit *test, int size, bool percpu
 	return ma;
 }
 
+struct bpf_mem_alloc *memalloc_test_classes(struct kunit *test)
+{
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
+	unsigned int i;
+
+	for (i = 0; i < BPF_MEM_CLASSES; i++)
+		KUNIT_ASSERT_EQ(test, bpf_mem_alloc_reserve(ma, bpf_mem_class_size[i] -
+							    BPF_MEM_HEADER, 0), 0);
+	return ma;
+}
+
 struct bpf_mem_alloc *memalloc_test_percpu_classes(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = managed_ma(test);
@@ -97,6 +110,17 @@ struct bpf_mem_alloc *memalloc_test_percpu_classes(struct kunit *test)
 void memalloc_test_settle(struct bpf_mem_pool *pool)
 {
 	bpf_mem_refill_wait(pool);
+}
+
+/* Pools ask the maker for pools, and it asks for their refills. */
+static void settle_all(struct bpf_mem_alloc *ma)
+{
+	struct bpf_mem_pool *pool;
+	unsigned int i;
+
+	bpf_mem_for_each_pool(pool, ma->pools, i)
+		memalloc_test_settle(pool);
+	flush_work(&ma->pools->maker);
 }
 
 /* An allocation that found nothing has asked for a refill: let that run. */
@@ -111,7 +135,7 @@ void *memalloc_test_get(struct bpf_mem_alloc *ma, size_t size)
 		migrate_enable();
 		if (obj || !size || size > ma->max_size)
 			return obj;
-		memalloc_test_settle(&ma->pools->pool[bpf_mem_class(size + ma->header)]);
+		settle_all(ma);
 	}
 	return NULL;
 }

@@ -33,7 +33,7 @@ long test_live(void);
 
 static inline struct bpf_mem_pool *test_pool(struct bpf_mem_alloc *ma)
 {
-	return &ma->pools->pool[0];
+	return ma->pools->pool[0];
 }
 
 /* For cases that want to know how many objects a refill brings: one batch. */
@@ -60,6 +60,8 @@ void memalloc_test_rebase(struct kunit *test);
 
 /* An allocator that is destroyed when the case ends, if it still exists. */
 struct bpf_mem_alloc *memalloc_test_ma(struct kunit *test, int size, bool percpu);
+/* With size classes, each of which has stock of its own. */
+struct bpf_mem_alloc *memalloc_test_classes(struct kunit *test);
 struct bpf_mem_alloc *memalloc_test_percpu_classes(struct kunit *test);
 
 /* Allocate, and let the refill run if nothing is there. */

@@ -267,7 +267,7 @@ static unsigned int refill_from_irq(struct bpf_mem_pool *pool)
 	if (atomic_read(&pool->reuse.state) != BPF_MEM_GP_IDLE)
 		WRITE_ONCE(pool->mag.refilled, jiffies - 2);
 	nr = refill_pool(pool, GFP_NOWAIT);
-	bpf_mem_shrink_soon();
+	bpf_mem_shrink_soon(pool);
 	if (!pcpu_magazine_is_low(&pool->mag))
 		return nr;
 	WRITE_ONCE(pool->refused, jiffies);
@@ -470,7 +470,7 @@ static void take_over(struct bpf_mem_pool *pool, struct bpf_mem_pool *lender)
 					   marks->target, marks->limit));
 	refill_pool(pool, GFP_STOCK);
 	collect_early(pool);
-	bpf_mem_shrink_soon();
+	bpf_mem_shrink_soon(pool);
 }
 
 /* If there is no memory for a pool the next allocation asks again. */

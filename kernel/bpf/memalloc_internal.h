@@ -186,8 +186,11 @@ struct bpf_mem_slab {
  * @reuse: RCU, between free_rcu and reuse
  * @release: RCU Tasks Trace and RCU, between a free and the slab
  * @last_seen: objects in use when memalloc_shrink.c looked, which alone uses
- *	this and @idle_looks
+ *	this, @last_out and @idle_looks
+ * @last_out: &pcpu_magazine.nr_out at that time
  * @idle_looks: looks since this changed
+ * @at_rest: nothing to look after while @last_out stays as it is; a refill
+ *	clears it
  * @nr_slab: objects that came from the slab and have not gone back
  * @nr_slab_peak: the most that this has been; two that raise it at a time may
  *	forget the smaller step
@@ -212,7 +215,9 @@ struct bpf_mem_pool {
 	struct bpf_mem_gp reuse;
 	struct bpf_mem_gp release;
 	long last_seen;
+	long last_out;
 	unsigned int idle_looks;
+	bool at_rest;
 	atomic_long_t nr_slab;
 	long nr_slab_peak;
 	unsigned long nr_trimmed;
@@ -341,7 +346,7 @@ void bpf_mem_gp_wait(void);
 /* memalloc_shrink.c */
 void bpf_mem_shrink_add(struct bpf_mem_pools *pools);
 void bpf_mem_shrink_del(struct bpf_mem_pools *pools);
-void bpf_mem_shrink_soon(void);
+void bpf_mem_shrink_soon(struct bpf_mem_pool *pool);
 unsigned long bpf_mem_shrink_count(void);
 unsigned long bpf_mem_shrink_scan(unsigned long nr);
 void bpf_mem_shrink_collect(struct bpf_mem_pool *pool);

@@ -106,6 +106,26 @@ static bool look_at(struct bpf_mem_pool *pool)
 	return false;
 }
 
+/*
+ * With a thousand maps most are at rest, and a look takes in each CPU. No
+ * refill, and no chain that left the depot or came back: nothing to see.
+ */
+static bool look_if_awake(struct bpf_mem_pool *pool)
+{
+	long out = atomic_long_read(&pool->mag.nr_out);
+	bool more;
+
+	if (READ_ONCE(pool->at_rest) && out == pool->last_out)
+		return false;
+	pool->last_out = out;
+	/* First, so that a refill meanwhile is not forgotten. */
+	WRITE_ONCE(pool->at_rest, true);
+	more = look_at(pool);
+	if (more)
+		WRITE_ONCE(pool->at_rest, false);
+	return more;
+}
+
 static void look_after(struct work_struct *work)
 {
 	struct bpf_mem_pools *pools;
@@ -116,7 +136,7 @@ static void look_after(struct work_struct *work)
 	guard(mutex)(&allocators_lock);
 	list_for_each_entry(pools, &allocators, list) {
 		bpf_mem_for_each_pool(pool, pools, i)
-			more |= look_at(pool);
+			more |= look_if_awake(pool);
 	}
 	if (more)
 		queue_delayed_work(system_unbound_wq, &looker, LOOK);
@@ -124,11 +144,13 @@ static void look_after(struct work_struct *work)
 
 /**
  * bpf_mem_shrink_soon() - stock has grown: look after it in a while
+ * @pool: the pool that has grown
  *
  * Context: Any but NMI.
  */
-void bpf_mem_shrink_soon(void)
+void bpf_mem_shrink_soon(struct bpf_mem_pool *pool)
 {
+	WRITE_ONCE(pool->at_rest, false);
 	if (!delayed_work_pending(&looker))
 		queue_delayed_work(system_unbound_wq, &looker, LOOK);
 }

@@ -68,6 +68,64 @@ static void test_idle_allocator_keeps_two_batches(struct kunit *test)
 	memalloc_test_free_all(ma, objs, 8);
 }
 
+/* Looks at all pools go on for as long as one is busy. */
+static bool looks_make(bool (*cond)(struct bpf_mem_alloc *ma), struct bpf_mem_alloc *ma,
+		       struct bpf_mem_alloc *busy)
+{
+	return test_wait_for((bpf_mem_shrink_soon(test_pool(busy)), cond(ma)));
+}
+
+static bool is_at_rest(struct bpf_mem_alloc *ma)
+{
+	struct bpf_mem_pool *pool = test_pool(ma);
+
+	return READ_ONCE(pool->at_rest) &&
+	       READ_ONCE(pool->last_out) == atomic_long_read(&pool->mag.nr_out);
+}
+
+static bool cpu_is_empty(struct bpf_mem_alloc *ma)
+{
+	return !READ_ONCE(test_this_cpu(ma)->nr);
+}
+
+static bool was_seen_twice(struct bpf_mem_alloc *ma)
+{
+	return READ_ONCE(test_pool(ma)->idle_looks) >= 2;
+}
+
+static void test_pool_at_rest_is_passed_over(struct kunit *test)
+{
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
+	struct bpf_mem_alloc *busy = memalloc_test_ma(test, 64, false);
+	struct bpf_mem_pool *pool = test_pool(ma);
+	void **objs = room(test);
+	bool met, pending;
+
+	KUNIT_ASSERT_EQ(test, memalloc_test_fill(ma, objs, 8), 8);
+	memalloc_test_free_all(ma, objs, 8);
+	met = looks_make(is_at_rest, ma, busy);
+	KUNIT_ASSERT_TRUE(test, met);
+	KUNIT_EXPECT_EQ(test, test_this_cpu(ma)->nr, 0);
+
+	/* A look would overwrite this. */
+	WRITE_ONCE(pool->last_seen, LONG_MAX);
+	WRITE_ONCE(test_pool(busy)->idle_looks, 0);
+	met = looks_make(was_seen_twice, busy, busy);
+	KUNIT_EXPECT_TRUE(test, met);
+	KUNIT_EXPECT_EQ(test, READ_ONCE(pool->last_seen), LONG_MAX);
+
+	/* A batch that moves is enough: there are plenty, no refill is asked for. */
+	atomic_set(&pool->mag.wanted, 2);
+	pcpu_magazine_refill(&pool->mag, GFP_KERNEL);
+	KUNIT_ASSERT_EQ(test, memalloc_test_burst(ma, objs, 1), 1);
+	pending = bpf_mem_refill_pending(pool);
+	KUNIT_EXPECT_FALSE(test, pending);
+	memalloc_test_free_all(ma, objs, 1);
+	KUNIT_EXPECT_GT(test, test_this_cpu(ma)->nr, 0);
+	met = looks_make(cpu_is_empty, ma, busy);
+	KUNIT_EXPECT_TRUE_MSG(test, met, "%u objects on the CPU", test_this_cpu(ma)->nr);
+}
+
 static void test_idle_allocator_keeps_its_reserve(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
@@ -174,6 +232,7 @@ static void test_offline_cpu_gives_its_stock_back(struct kunit *test)
 static struct kunit_case memalloc_shrink_cases[] = {
 	KUNIT_CASE_SLOW(test_target_decays_and_stock_with_it),
 	KUNIT_CASE_SLOW(test_idle_allocator_keeps_two_batches),
+	KUNIT_CASE_SLOW(test_pool_at_rest_is_passed_over),
 	KUNIT_CASE_SLOW(test_idle_allocator_keeps_its_reserve),
 	KUNIT_CASE(test_memory_pressure_empties_the_depot),
 	KUNIT_CASE(test_offline_cpu_gives_its_stock_back),

@@ -286,6 +286,18 @@ static u64 count_delay(struct bpf_mem_refill *refill)
 	return delay;
 }
 
+/**
+ * bpf_mem_make_wanted() - see to it that classes that were asked for get pools
+ * @pools: the allocator
+ *
+ * Context: Any but NMI.
+ */
+void bpf_mem_make_wanted(struct bpf_mem_pools *pools)
+{
+	if (READ_ONCE(pools->wanted))
+		queue_work(system_unbound_wq, &pools->maker);
+}
+
 /*
  * Runs in hard interrupt context soon after it was raised (in a thread on
  * PREEMPT_RT). It touches no magazine, so it does not matter whether it
@@ -305,8 +317,7 @@ static void pool_refill(struct irq_work *work)
 	trace_bpf_mem_refill(pool->pools->id, bpf_mem_unit(pool), nr, delay);
 	bpf_mem_gp_release(pool, llist_del_all(&pool->overflow));
 	bpf_mem_gp_reuse(pool);
-	if (READ_ONCE(pool->pools->wanted))
-		queue_work(system_unbound_wq, &pool->pools->maker);
+	bpf_mem_make_wanted(pool->pools);
 	if (atomic_try_cmpxchg(&refill->state, &old, BPF_MEM_REFILL_IDLE))
 		return;
 	/* Not a loop: whatever else this CPU has to do may come in between. */
@@ -473,20 +484,34 @@ static void take_over(struct bpf_mem_pool *pool, struct bpf_mem_pool *lender)
 	bpf_mem_shrink_soon(pool);
 }
 
-/* If there is no memory for a pool the next allocation asks again. */
-static void make_wanted(struct work_struct *work)
+static void make_class(struct bpf_mem_pools *pools, unsigned int class)
+{
+	struct bpf_mem_pool *lender = pools->pool[lender_of(class)];
+	struct bpf_mem_shape shape = class_shape(class);
+
+	if (!bpf_mem_test_permit_pool(class) || pool_make(pools, class, &shape, true))
+		bpf_mem_shrink_soon(lender);
+	else
+		take_over(pools->pool[class], lender);
+}
+
+/*
+ * What cannot be made stays wanted, so nobody asks again and again meanwhile:
+ * memalloc_shrink.c does, when it next looks after things.
+ */
+static void make_pools(struct work_struct *work)
 {
 	struct bpf_mem_pools *pools = container_of(work, struct bpf_mem_pools, maker);
-	struct bpf_mem_shape shape;
 	unsigned int i;
 
 	guard(rwsem_read)(&bpf_mem_marks_sem);
 	for (i = 0; i < pools->nr; i++) {
-		if (!test_and_clear_bit(i, &pools->wanted) || pools->pool[i])
+		if (!test_bit(i, &pools->wanted))
 			continue;
-		shape = class_shape(i);
-		if (!pool_make(pools, i, &shape, true))
-			take_over(pools->pool[i], pools->pool[lender_of(i)]);
+		if (!pools->pool[i])
+			make_class(pools, i);
+		if (pools->pool[i])
+			clear_bit(i, &pools->wanted);
 	}
 }
 
@@ -530,7 +555,7 @@ static struct bpf_mem_pools *pools_alloc(unsigned int nr, bool percpu)
 	pools->id = atomic_inc_return(&last_id);
 	pools->nr = nr;
 	pools->percpu = percpu;
-	INIT_WORK(&pools->maker, make_wanted);
+	INIT_WORK(&pools->maker, make_pools);
 	pools->cpus = __alloc_percpu_gfp(nr * sizeof(*pools->cpus),
 					 __alignof__(*pools->cpus), GFP_KERNEL);
 	if (!pools->cpus) {

@@ -238,8 +238,9 @@ struct bpf_mem_pool {
  * @dtor: called with each object and @ctx on its way to the slab
  * @ctx_free: called once with @ctx after the last @dtor
  * @ctx: see @dtor
- * @wanted: classes that were asked for and have no pool; any context sets bits
- * @maker: makes those pools
+ * @wanted: classes that were asked for and have no pool; any context sets bits,
+ *	@maker clears them when it has made the pool
+ * @maker: makes those pools, tries again when memory was short
  * @destroy_work: waits for grace periods where destroy may not
  * @nr: elements of @pool
  * @pool: one for a fixed size, BPF_MEM_CLASSES otherwise. NULL until it is
@@ -322,6 +323,7 @@ static inline struct bpf_mem_pool *bpf_mem_pool(struct pcpu_magazine *mag)
 /* memalloc.c */
 extern const u16 bpf_mem_class_size[BPF_MEM_CLASSES];
 int bpf_mem_class(size_t size);
+void bpf_mem_make_wanted(struct bpf_mem_pools *pools);
 void bpf_mem_refill_wait(struct bpf_mem_pool *pool);
 bool bpf_mem_refill_pending(struct bpf_mem_pool *pool);
 
@@ -380,10 +382,12 @@ void bpf_mem_slab_free_one(struct llist_node *node);
  * What tests may replace or read. A kernel without the suites has none of it.
  *
  * @permit: how many of the next @nr objects the slab may give with @gfp
+ * @permit_pool: may there be memory for a pool of this class?
  * @live: objects of all allocators that have not gone back to the slab
  */
 struct bpf_mem_test {
 	unsigned int (*permit)(unsigned int nr, gfp_t gfp);
+	bool (*permit_pool)(unsigned int class);
 	atomic_long_t live;
 };
 
@@ -397,6 +401,13 @@ static inline unsigned int bpf_mem_test_permit(unsigned int nr, gfp_t gfp)
 	return permit ? permit(nr, gfp) : nr;
 }
 
+static inline bool bpf_mem_test_permit_pool(unsigned int class)
+{
+	bool (*permit_pool)(unsigned int class) = READ_ONCE(bpf_mem_test.permit_pool);
+
+	return !permit_pool || permit_pool(class);
+}
+
 static inline void bpf_mem_test_live(long nr)
 {
 	atomic_long_add(nr, &bpf_mem_test.live);
@@ -405,6 +416,11 @@ static inline void bpf_mem_test_live(long nr)
 static inline unsigned int bpf_mem_test_permit(unsigned int nr, gfp_t gfp)
 {
 	return nr;
+}
+
+static inline bool bpf_mem_test_permit_pool(unsigned int class)
+{
+	return true;
 }
 
 static inline void bpf_mem_test_live(long nr)

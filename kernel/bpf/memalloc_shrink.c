@@ -135,6 +135,7 @@ static void look_after(struct work_struct *work)
 
 	guard(mutex)(&allocators_lock);
 	list_for_each_entry(pools, &allocators, list) {
+		bpf_mem_make_wanted(pools);
 		bpf_mem_for_each_pool(pool, pools, i)
 			more |= look_if_awake(pool);
 	}

@@ -280,6 +280,71 @@ static void test_destroy_returns_what_no_pool_took(struct kunit *test)
 			atomic_long_read(&pool_for(a, 64)->nr_slab) - ARRAY_SIZE(obj));
 }
 
+static atomic_t pools_refused;
+
+static bool refuse_pool(unsigned int class)
+{
+	atomic_inc(&pools_refused);
+	return false;
+}
+
+/* Objects come from the lender meanwhile, and not everybody tries again. */
+static void test_class_comes_when_memory_is_back(struct kunit *test)
+{
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
+	struct bpf_mem_pool *lender = ma->pools->pool[BPF_MEM_LENDER_SMALL];
+	unsigned int round, failed = 0;
+	bool asked, came;
+	void *obj;
+
+	atomic_set(&pools_refused, 0);
+	WRITE_ONCE(bpf_mem_test.permit_pool, refuse_pool);
+	for (round = 0; round < ASKED; round++) {
+		migrate_disable();
+		obj = bpf_mem_alloc(ma, 100);
+		failed += !obj;
+		bpf_mem_free(ma, obj);
+		migrate_enable();
+		memalloc_test_settle(lender);
+	}
+	KUNIT_EXPECT_EQ(test, failed, 0);
+	asked = test_wait_for(atomic_read(&pools_refused));
+	KUNIT_EXPECT_TRUE(test, asked);
+	KUNIT_EXPECT_LT(test, atomic_read(&pools_refused), ASKED / 10);
+	KUNIT_EXPECT_NULL(test, pool_for(ma, 100));
+	KUNIT_EXPECT_EQ(test, bpf_mem_alloc_reserve(ma, 500, 0), -ENOMEM);
+
+	WRITE_ONCE(bpf_mem_test.permit_pool, NULL);
+	came = test_wait_for(pool_for(ma, 100) && pool_for(ma, 500));
+	KUNIT_EXPECT_TRUE(test, came);
+}
+
+static void test_destroy_without_memory_for_a_pool(struct kunit *test)
+{
+	struct bpf_mem_alloc *a = memalloc_test_classes(test);
+	struct bpf_mem_alloc b = {};
+	long before, held;
+	void *obj[2];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(obj); i++) {
+		obj[i] = memalloc_test_get(a, 100);
+		KUNIT_ASSERT_NOT_NULL(test, obj[i]);
+	}
+	memalloc_test_settle(pool_for(a, 100));
+	before = test_live();
+	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_init(&b, 0, false), 0);
+	WRITE_ONCE(bpf_mem_test.permit_pool, refuse_pool);
+	migrate_disable();
+	bpf_mem_free(&b, obj[0]);
+	bpf_mem_free_rcu(&b, obj[1]);
+	migrate_enable();
+	bpf_mem_alloc_destroy(&b);
+	WRITE_ONCE(bpf_mem_test.permit_pool, NULL);
+	held = test_live();
+	KUNIT_EXPECT_EQ(test, held, before - (long)ARRAY_SIZE(obj));
+}
+
 static void test_reserve_makes_the_class(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
@@ -428,6 +493,8 @@ static struct kunit_case memalloc_class_cases[] = {
 	KUNIT_CASE_PARAM(test_free_to_a_class_without_pool, way_gen_params),
 	KUNIT_CASE(test_percpu_class_takes_what_came_before_it),
 	KUNIT_CASE(test_destroy_returns_what_no_pool_took),
+	KUNIT_CASE_SLOW(test_class_comes_when_memory_is_back),
+	KUNIT_CASE(test_destroy_without_memory_for_a_pool),
 	KUNIT_CASE(test_reserve_makes_the_class),
 	KUNIT_CASE(test_pools_come_while_cpus_work),
 	{}

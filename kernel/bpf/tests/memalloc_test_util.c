@@ -54,6 +54,7 @@ void memalloc_test_exit(struct kunit *test)
 
 	/* A refill that is under way on another CPU may still be in permit(). */
 	WRITE_ONCE(bpf_mem_test.permit, NULL);
+	WRITE_ONCE(bpf_mem_test.permit_pool, NULL);
 	synchronize_rcu();
 	while (fix->nr)
 		bpf_mem_alloc_destroy(&fix->ma[--fix->nr]);

@@ -102,7 +102,7 @@ def install(host: Host, repo: str, ksrc: Optional[str], force: bool) -> List[Cha
 	if not ksrc:
 		raise OverlayError('no tree named: use make install KSRC=/path/to/linux')
 	base = overlay_base.user_base(ksrc)
-	overlay = read_overlay(host, repo)
+	overlay = read_overlay(host, repo, base.version)
 	overlay_setup.ensure(host, overlay_setup.PATCH)
 	if not force:
 		refuse_dirty(host, base.root, overlay)

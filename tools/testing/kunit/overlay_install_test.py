@@ -10,8 +10,8 @@ from typing import List
 
 import overlay_install
 import overlay_tree
-from overlay_fixtures import (NOBODY, PUBLIC_PYTHON, Case, git, needs_root, read, snapshot,
-			      write)
+from overlay_fixtures import (NOBODY, PATCH, PUBLIC_PYTHON, Case, git, needs_root, read,
+			      snapshot, write)
 from overlay_host import OverlayError
 
 
@@ -42,6 +42,17 @@ class InstallTest(Case):
 		self.assertFalse(os.path.islink(os.path.join(self.linux, 'lib/tests/new_kunit.c')))
 		self.assertIn('ours\n', read(self.linux, 'kernel/bpf/hashtab.c'))
 		self.assertFalse([n for n in os.listdir(self.linux) if n.startswith('.overlay')])
+
+	def test_patch_for_the_version_of_the_tree(self) -> None:
+		write(self.repo, {'kernel/bpf/hashtab.c.7.3.patch': PATCH.replace('+ours', '+newer')})
+		self.install()
+		self.assertIn('ours\n', read(self.linux, 'kernel/bpf/hashtab.c'))
+		git(self.linux, 'checkout', '.')
+		write(self.linux, {'Makefile': 'VERSION = 7\nPATCHLEVEL = 3\n'})
+		self.install(force=True)
+		self.assertIn('newer\n', read(self.linux, 'kernel/bpf/hashtab.c'))
+		names = os.listdir(os.path.join(self.linux, 'kernel/bpf'))
+		self.assertFalse([name for name in names if name.endswith('.patch')])
 
 	def test_again_after_commit_changes_nothing(self) -> None:
 		self.install()

@@ -24,7 +24,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Dict, Iterator, Optional, Set, Union
+from typing import Dict, Iterator, Optional, Set, Tuple, Union
 
 import overlay_base
 import overlay_peer
@@ -39,6 +39,7 @@ KERNEL_FOLDERS = ('include', 'lib', 'kernel', 'Documentation', 'mm', 'net',
 TOOL = 'tools/testing/kunit'
 # What an editor, Python or patch(1) leaves behind, for checkouts without git.
 _LITTER = re.compile(r'(^|/)__pycache__/|\.(orig|rej|pyc|swp)$|~$')
+_PATCH_NAME = re.compile(r'(?P<path>.*?)(\.(?P<version>\d[\d.]*))?\.patch')
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,32 @@ class Overlay:
 	patches: Dict[str, str]   # -> our patch, which changes the base's file
 
 
-def read_overlay(host: Host, repo: str) -> Overlay:
+def patch_for(name: str) -> Tuple[str, Tuple[int, int]]:
+	"""The file that a patch of this name changes, and from which version on.
+
+	FILE.patch serves from the oldest version on that a base may have.
+	"""
+	found = _PATCH_NAME.fullmatch(name)
+	assert found, name
+	if found['version'] is None:
+		return found['path'], overlay_base.OLDEST
+	numbers = re.fullmatch(r'(0|[1-9]\d*)\.(0|[1-9]\d*)', found['version'])
+	if numbers is None:
+		raise OverlayError(f'{name}: {found["version"]} is no version of Linux: '
+				   'name it FILE.patch, or FILE.7.3.patch for 7.3 and newer')
+	version = int(numbers[1]), int(numbers[2])
+	if version <= overlay_base.OLDEST:
+		raise OverlayError(f'{name}: what serves {version[0]}.{version[1]} is '
+				   f'{found["path"]}.patch: rename it, or remove it')
+	return found['path'], version
+
+
+def read_overlay(host: Host, repo: str, version: Tuple[int, int]) -> Overlay:
+	"""Our kernel files for a base of this version.
+
+	Of several patches to a file the one for the newest version counts that is
+	not above the base's.
+	"""
 	folders = [f for f in KERNEL_FOLDERS if os.path.isdir(os.path.join(repo, f))]
 	paths = [f'{f}/{p}' for f in folders for p in overlay_base.walk(os.path.join(repo, f))]
 	known = None
@@ -75,6 +101,8 @@ def read_overlay(host: Host, repo: str) -> Overlay:
 		known = overlay_base.git_files(host, repo)
 	files: Dict[str, str] = {}
 	patches: Dict[str, str] = {}
+	since: Dict[str, Tuple[int, int]] = {}
+	patched_ever: Dict[str, str] = {}
 	for path in paths:
 		if path.startswith(TOOL + '/') or _LITTER.search(path):
 			continue
@@ -82,11 +110,15 @@ def read_overlay(host: Host, repo: str) -> Overlay:
 			continue
 		full = os.path.join(repo, path)
 		if path.endswith('.patch'):
-			patches[path[:-len('.patch')]] = full
+			target, first = patch_for(path)
+			patched_ever[target] = path
+			if since.get(target, (0, 0)) < first <= version:
+				since[target] = first
+				patches[target] = full
 		else:
 			files[path] = full
-	for path in sorted(files.keys() & patches.keys()):
-		raise OverlayError(f'{path} and {path}.patch both exist: keep one of them')
+	for path in sorted(files.keys() & patched_ever.keys()):
+		raise OverlayError(f'{path} and {patched_ever[path]} both exist: keep one of them')
 	return Overlay(files, patches)
 
 
@@ -101,7 +133,7 @@ def already_applied(host: Host, root: str, path: str, patch: str) -> bool:
 def patched(host: Host, base: overlay_base.Base, path: str, patch: str, scratch: str) -> Content:
 	"""The base's file with our patch applied, worked out in the scratch folder."""
 	source = os.path.join(base.root, path)
-	name = f'{path}.patch'
+	name = os.path.join(os.path.dirname(path), os.path.basename(patch))
 	if not os.path.isfile(source):
 		raise OverlayError(f'{name} changes a file that {base.label()} does not have: '
 				   'use another base or remove the patch')
@@ -319,7 +351,7 @@ def assemble(host: Host, repo: str, ksrc: Optional[str]) -> Tree:
 	with locked(build, host) as lock_fd:
 		base = overlay_base.user_base(ksrc) if ksrc \
 			else overlay_base.default_base(host, build, lock_fd)
-		overlay = read_overlay(host, repo)
+		overlay = read_overlay(host, repo, base.version)
 		if overlay.patches:
 			overlay_setup.ensure(host, overlay_setup.PATCH)
 		folder = os.path.join(build, base.name)

@@ -118,6 +118,63 @@ class AssembleTest(Case):
 		self.assertEqual(sorted(os.listdir(os.path.join(root, 'lib'))), ['tests', 'y.c'])
 
 
+class VersionTest(Case):
+	"""FILE.X.Y.patch beside FILE.patch: which one a base gets."""
+
+	def setUp(self) -> None:
+		super().setUp()
+		write(self.repo, {f'kernel/bpf/hashtab.c.{v}.patch': PATCH.replace('+ours', f'+for {v}')
+				  for v in ('6.15', '7.2', '7.10')})
+
+	def result(self, version: str) -> str:
+		number = version.split('.')
+		write(self.linux, {'Makefile': f'VERSION = {number[0]}\nPATCHLEVEL = {number[1]}\n'})
+		root = overlay_tree.assemble(self.host, self.repo, self.linux).root
+		for name in os.listdir(os.path.join(root, 'kernel/bpf')):
+			self.assertFalse(name.endswith('.patch'))
+		return read(root, 'kernel/bpf/hashtab.c').splitlines()[20]
+
+	def test_the_newest_that_is_not_above_the_base(self) -> None:
+		for version, line in (('6.12', 'ours'), ('6.14', 'ours'), ('6.15', 'for 6.15'),
+				      ('7.1', 'for 6.15'), ('7.2', 'for 7.2'), ('7.9', 'for 7.2'),
+				      ('7.10', 'for 7.10'), ('8.0', 'for 7.10')):
+			with self.subTest(version=version):
+				self.assertEqual(self.result(version), line)
+
+	def test_no_patch_for_older_ones(self) -> None:
+		os.unlink(os.path.join(self.repo, 'kernel/bpf/hashtab.c.patch'))
+		self.assertEqual(self.result('6.14'), 'line 21')
+		self.assertEqual(self.result('6.15'), 'for 6.15')
+
+	def refusal(self) -> str:
+		with self.assertRaises(OverlayError) as caught:
+			self.result('7.2')
+		self.assertNotIn('\n', str(caught.exception))
+		return str(caught.exception)
+
+	def test_one_that_does_not_apply_is_named(self) -> None:
+		write(self.repo, {'kernel/bpf/hashtab.c.7.2.patch': PATCH.replace(' line 20', ' no')})
+		self.assertIn('kernel/bpf/hashtab.c.7.2.patch does not apply', self.refusal())
+
+	def test_names_without_meaning(self) -> None:
+		for version, words in (('7', 'is no version'), ('7.3.4', 'is no version'),
+				       ('7.02', 'is no version'), ('7..2', 'is no version'),
+				       ('6.12', 'kernel/bpf/core.c.patch'), ('5.9', 'rename')):
+			name = f'kernel/bpf/core.c.{version}.patch'
+			write(self.repo, {name: ''})
+			with self.subTest(name=name):
+				message = self.refusal()
+				self.assertIn(name, message)
+				self.assertIn(words, message)
+			os.unlink(os.path.join(self.repo, name))
+
+	def test_file_and_patch_for_another_version(self) -> None:
+		os.unlink(os.path.join(self.repo, 'kernel/bpf/hashtab.c.patch'))
+		write(self.repo, {'kernel/bpf/hashtab.c': ''})
+		self.assertIn('hashtab.c.', self.refusal())
+		self.assertIn('both exist', self.refusal())
+
+
 class RefusalTest(Case):
 
 	def refusal(self) -> str:

@@ -73,9 +73,9 @@ def base_identity(base: overlay_base.Base) -> str:
 	return _hash(base.root, *stats)
 
 
-def overlay_identity(host: Host, repo: str) -> str:
+def overlay_identity(host: Host, repo: str, version: Tuple[int, int]) -> str:
 	"""All of the overlay but its documents: by content, whatever the time stamps."""
-	overlay = read_overlay(host, repo)
+	overlay = read_overlay(host, repo, version)
 	return _hash_files(sorted(path for path in
 				  (*overlay.files.values(), *overlay.patches.values())
 				  if not os.path.relpath(path, repo).startswith('Documentation/')))
@@ -168,7 +168,7 @@ def main() -> int:
 	with locked(work.folder, host):
 		base = half(work, work.base, 'base', False)
 		ours = half(work, Kernel('ours', tree.root, work.folder),
-			    overlay_identity(host, REPO),
+			    overlay_identity(host, REPO, tree.base.version),
 			    os.path.exists(os.path.join(tree.root, _SYSCTL)))
 	selftests_report.show(base, ours)
 	return int(bool(selftests_report.regressions(base, ours)))

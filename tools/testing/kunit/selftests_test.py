@@ -81,12 +81,12 @@ class IdentityTest(Case):
 
 	def test_overlay_by_content(self) -> None:
 		git(self.repo, 'init')
-		before = selftests.overlay_identity(self.host, self.repo)
+		before = selftests.overlay_identity(self.host, self.repo, (6, 12))
 		write(self.repo, {'Documentation/new.rst': 'text'})
 		os.utime(os.path.join(self.repo, 'kernel/bpf/memalloc.c'), (1, 1))
-		self.assertEqual(selftests.overlay_identity(self.host, self.repo), before)
+		self.assertEqual(selftests.overlay_identity(self.host, self.repo, (6, 12)), before)
 		write(self.repo, {'kernel/bpf/hashtab.c.patch': 'other\n'})
-		self.assertNotEqual(selftests.overlay_identity(self.host, self.repo), before)
+		self.assertNotEqual(selftests.overlay_identity(self.host, self.repo, (6, 12)), before)
 
 	def test_base_of_the_user(self) -> None:
 		base = overlay_base.user_base(self.linux)

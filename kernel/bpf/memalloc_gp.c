@@ -25,7 +25,6 @@
  * the next free to come along.
  */
 #include <linux/rcupdate.h>
-#include <linux/rcupdate_trace.h>
 #include <linux/sched.h>
 #include <linux/timekeeping.h>
 #include <trace/events/bpf_mem.h>
@@ -132,7 +131,7 @@ static void release_end(struct rcu_head *rcu);
 
 static void release_trace_end(struct rcu_head *rcu)
 {
-	if (rcu_trace_implies_rcu_gp())
+	if (bpf_mem_trace_implies_rcu())
 		release_end(rcu);
 	else
 		call_rcu(rcu, release_end);
@@ -381,7 +380,7 @@ void bpf_mem_gp_wait(void)
 {
 	rcu_barrier();
 	rcu_barrier_tasks_trace();
-	if (!rcu_trace_implies_rcu_gp())
+	if (!bpf_mem_trace_implies_rcu())
 		rcu_barrier();
 }
 

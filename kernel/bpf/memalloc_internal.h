@@ -20,6 +20,7 @@
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
+#include "memalloc_compat.h"
 
 #define BPF_MEM_CLASSES		11
 #define BPF_MEM_SIZE_MAX	4096

@@ -130,7 +130,7 @@ int bpf_mem_slab_init(struct bpf_mem_slab *slab, size_t size)
 	if (slot > KMALLOC_MAX_CACHE_SIZE)
 		return 0;
 	if (slot - size <= slot / 8) {
-		slab->cache = kmalloc_caches[kmalloc_type(GFP_KERNEL_ACCOUNT, _RET_IP_)]
+		slab->cache = kmalloc_caches[bpf_mem_kmalloc_type(size)]
 					    [__kmalloc_index(slot, false)];
 		return 0;
 	}

@@ -8,7 +8,6 @@
 #include <linux/delay.h>
 #include <linux/irqflags.h>
 #include <linux/rcupdate.h>
-#include <linux/rcupdate_trace.h>
 #include <linux/slab.h>
 #include "memalloc_bench.h"
 

@@ -14,7 +14,6 @@
  */
 #include <linux/objpool.h>
 #include <linux/rcupdate.h>
-#include <linux/rcupdate_trace.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include "../percpu_freelist.h"

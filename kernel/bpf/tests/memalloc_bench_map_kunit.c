@@ -5,7 +5,6 @@
  * on its own allocator beside it.
  */
 #include <linux/rcupdate.h>
-#include <linux/rcupdate_trace.h>
 #include "memalloc_bench.h"
 
 #define ENTRIES		100000

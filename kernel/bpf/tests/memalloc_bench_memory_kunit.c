@@ -7,7 +7,6 @@
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
-#include <linux/rcupdate_trace.h>
 #include <linux/vmstat.h>
 #include "memalloc_bench.h"
 

@@ -5,7 +5,6 @@
  * once, and the destructor's context must go last.
  */
 #include <kunit/test.h>
-#include <linux/rcupdate_trace.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include "memalloc_test_util.h"

@@ -4,7 +4,6 @@
  * after RCU, and what may go back to the slab only after RCU Tasks Trace.
  */
 #include <kunit/test.h>
-#include <linux/rcupdate_trace.h>
 #include <linux/slab.h>
 #include "memalloc_test_util.h"
 

@@ -9,7 +9,6 @@
 #include <linux/mman.h>
 #include <linux/mmap_lock.h>
 #include <linux/mmu_context.h>
-#include <linux/rcupdate_trace.h>
 #include <linux/slab.h>
 #include "memalloc_prog_util.h"
 #include "memalloc_test_util.h"

@@ -23,6 +23,7 @@
 #include <linux/wait.h>
 #include "../memalloc_internal.h"
 #include "memalloc_replay.h"
+#include "memalloc_test_compat.h"
 
 #define MAX_TRACES	8
 #define MAX_SIZES	8
@@ -495,7 +496,7 @@ static void test_recorded(struct kunit *test)
 	release_firmware(file);
 }
 
-static const void *trace_gen_params(const void *prev, char *desc)
+DEFINE_GEN_PARAMS(trace_gen_params, prev, desc)
 {
 	char **trace = prev ? (char **)prev + 1 : traces;
 

@@ -25,6 +25,7 @@
 #include <asm/apic.h>
 #include <asm/nmi.h>
 #endif
+#include "memalloc_test_compat.h"
 #include "memalloc_test_util.h"
 
 static uint seconds = 3;
@@ -492,7 +493,7 @@ static void test_soak(struct kunit *test)
 			      allowed(soak.fixed));
 }
 
-static const void *round_gen_params(const void *prev, char *desc)
+DEFINE_GEN_PARAMS(round_gen_params, prev, desc)
 {
 	static unsigned int round;
 

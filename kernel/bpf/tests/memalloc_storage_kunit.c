@@ -14,7 +14,6 @@
 #include <linux/kthread.h>
 #include <linux/mount.h>
 #include <linux/pid.h>
-#include <linux/rcupdate_trace.h>
 #include "memalloc_cgroup_util.h"
 #include "memalloc_map_util.h"
 #include "memalloc_test_util.h"
@@ -237,6 +236,9 @@ static unsigned int count_values(struct bpf_map *map)
 	return nr;
 }
 
+#ifdef STORAGE_USES_MEM_ALLOC
+static const bool uses_mem_alloc = true;
+
 /* Objects that a map's allocators have given out. */
 static long in_use(struct bpf_map *map)
 {
@@ -244,6 +246,25 @@ static long in_use(struct bpf_map *map)
 
 	return bpf_mem_alloc_used(&smap->selem_ma) + bpf_mem_alloc_used(&smap->storage_ma);
 }
+
+/* As a sleepable program that says so. */
+static void *sleepable_update(struct task_struct *task, struct bpf_map *map, void *value)
+{
+	return bpf_local_storage_update(task, storage_map(map), value, BPF_NOEXIST, GFP_KERNEL);
+}
+#else
+static const bool uses_mem_alloc;
+
+static long in_use(struct bpf_map *map)
+{
+	return 0;
+}
+
+static void *sleepable_update(struct task_struct *task, struct bpf_map *map, void *value)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+#endif
 
 /* Values */
 
@@ -747,8 +768,7 @@ static void test_sleepable_update_needs_no_stock(struct kunit *test)
 	for (nr = 0; nr < made; nr++) {
 		make_value(value, sizeof(value), nr);
 		rcu_read_lock_trace();
-		data = bpf_local_storage_update(owners[nr].task, storage_map(map), value,
-						BPF_NOEXIST, GFP_KERNEL);
+		data = sleepable_update(owners[nr].task, map, value);
 		rcu_read_unlock_trace();
 		failed += IS_ERR(data);
 	}
@@ -777,6 +797,15 @@ static struct kunit_case memalloc_storage_cases[] = {
 	{}
 };
 
+static int storage_init(struct kunit *test)
+{
+	int err = memalloc_map_init(test);
+
+	if (!err && !uses_mem_alloc)
+		kunit_skip(test, "local storage of this kernel has another source of memory");
+	return err;
+}
+
 static int storage_suite_init(struct kunit_suite *suite)
 {
 	return mount_cgroups();
@@ -791,7 +820,7 @@ static struct kunit_suite memalloc_storage_suite = {
 	.name = "bpf_memalloc_storage",
 	.suite_init = storage_suite_init,
 	.suite_exit = storage_suite_exit,
-	.init = memalloc_map_init,
+	.init = storage_init,
 	.exit = memalloc_map_exit,
 	.test_cases = memalloc_storage_cases,
 };

@@ -25,7 +25,7 @@ _RENAMES: Tuple[Tuple[str, str], ...] = (
 	(r'<linux/bpf_mem_alloc\.h>', '"peer_mem_alloc.h"'),
 	(r'\b_BPF_MEM_ALLOC_H\b', '_PEER_MEM_ALLOC_H'),
 	(r'\bbpf_mem_', 'peer_mem_'),
-	(r'\bhtab_(\w*)map_ops\b', r'peer_htab_\1map_ops'),
+	(r'\b(r?htab_\w*map_ops)\b', r'peer_\1'),
 	(r'\bbpf_percpu_hash_', 'peer_percpu_hash_'),
 	(r'\bbpf_fd_htab_', 'peer_fd_htab_'),
 )

@@ -16,7 +16,8 @@ SOURCE = ('#include <linux/bpf_mem_alloc.h>\nint bpf_mem_alloc_init(void)\n{\n'
 HASHTAB = ('struct bpf_htab {\n\tstruct bpf_mem_alloc ma;\n};\n'
 	   'int bpf_percpu_hash_copy(void);\nint bpf_fd_htab_map_lookup_elem(void);\n'
 	   'const struct bpf_map_ops htab_map_ops = {\n};\n'
-	   'const struct bpf_map_ops htab_percpu_map_ops = {\n};\n')
+	   'const struct bpf_map_ops htab_percpu_map_ops = {\n};\n'
+	   'const struct bpf_map_ops rhtab_map_ops = {\n};\n')
 
 
 class PeerTest(unittest.TestCase):
@@ -39,7 +40,7 @@ class PeerTest(unittest.TestCase):
 				 '\treturn bpf_map_inc(peer_mem_cache);\n}\n')
 		hashtab = files['kernel/bpf/tests/peer_hashtab.c'].decode()
 		for name in ('peer_percpu_hash_copy', 'peer_fd_htab_map_lookup_elem',
-			     ' peer_htab_map_ops', ' peer_htab_percpu_map_ops',
+			     ' peer_htab_map_ops', ' peer_htab_percpu_map_ops', ' peer_rhtab_map_ops',
 			     'struct peer_mem_alloc', 'struct bpf_htab', 'struct bpf_map_ops'):
 			self.assertIn(name, hashtab)
 

@@ -92,16 +92,22 @@ def default_base(host: Host, build: str, lock_fd: int,
 		for entry in os.listdir(folder):
 			if entry == 'unpack' or entry.startswith('base-'):
 				shutil.rmtree(os.path.join(folder, entry))
-		_unpack(host, tarball, root, lock_fd)
+		unpack(host, tarball, root, lock_fd)
 	return check(root, name)
 
 
-def _unpack(host: Host, tarball: str, root: str, lock_fd: int) -> None:
-	folder = os.path.dirname(root)
+def need_space(host: Host, folder: str) -> None:
+	"""Refuse to begin what a full disk would end."""
 	free = host.free_bytes(folder)
 	if free < SPACE_FOR_SOURCE:
 		raise OverlayError(f'{folder}: {free >> 20} MiB free, {SPACE_FOR_SOURCE >> 20} MiB '
 				   'are needed to unpack the kernel source: free some disk space')
+
+
+def unpack(host: Host, tarball: str, root: str, lock_fd: int) -> None:
+	"""Unpack a kernel source; the folder appears when it is complete."""
+	folder = os.path.dirname(root)
+	need_space(host, folder)
 	host.say(f'unpacking {tarball}')
 	work = os.path.join(folder, 'unpack')
 	os.mkdir(work)

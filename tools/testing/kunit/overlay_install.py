@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional
 
 import overlay_base
+import overlay_newest
 import overlay_setup
 from overlay_host import Host, OverlayError, guarded
 from overlay_tree import REPO, Content, Overlay, already_applied, patched, read_overlay
@@ -99,7 +100,7 @@ def write(root: str, changes: List[Change]) -> None:
 
 def install(host: Host, repo: str, ksrc: Optional[str], force: bool) -> List[Change]:
 	"""Install the overlay into the tree that the user names."""
-	if not ksrc:
+	if not ksrc or ksrc == overlay_newest.WORD:
 		raise OverlayError('no tree named: use make install KSRC=/path/to/linux')
 	base = overlay_base.user_base(ksrc)
 	overlay = read_overlay(host, repo, base.version)

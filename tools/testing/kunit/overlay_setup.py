@@ -56,6 +56,12 @@ _QEMU: Dict[str, Requirement] = {
 }
 
 
+def default_number() -> Tuple[int, int]:
+	"""Version of the default source."""
+	major, minor = DEFAULT_SOURCE.split('-')[-1].split('.')
+	return int(major), int(minor)
+
+
 def use_dist_packages() -> None:
 	"""Let this Python find what apt installs, whichever Python it is."""
 	if DIST_PACKAGES not in sys.path:

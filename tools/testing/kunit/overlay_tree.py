@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, Optional, Set, Tuple, Union
 
 import overlay_base
+import overlay_newest
 import overlay_peer
 import overlay_setup
 from overlay_host import Host, OverlayError, guarded
@@ -349,8 +350,12 @@ def assemble(host: Host, repo: str, ksrc: Optional[str]) -> Tree:
 	"""Bring the assembled tree of this base up to date and return it."""
 	build = prepare_build(repo)
 	with locked(build, host) as lock_fd:
-		base = overlay_base.user_base(ksrc) if ksrc \
-			else overlay_base.default_base(host, build, lock_fd)
+		if ksrc == overlay_newest.WORD:
+			base = overlay_newest.newest_base(host, build, lock_fd)
+		elif ksrc:
+			base = overlay_base.user_base(ksrc)
+		else:
+			base = overlay_base.default_base(host, build, lock_fd)
 		overlay = read_overlay(host, repo, base.version)
 		if overlay.patches:
 			overlay_setup.ensure(host, overlay_setup.PATCH)

@@ -13,9 +13,10 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from half an import
 
 import os
 import runpy
+import subprocess
 import sys
 from dataclasses import dataclass
-from typing import List, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 sys.dont_write_bytecode = True
 import overlay_setup
@@ -175,6 +176,33 @@ def default_words(words: Words, tree: Tree, repo: str) -> List[str]:
 	return added
 
 
+def software_emulation(command: Sequence[str]) -> Sequence[str]:
+	"""A command without the accelerators that newer tools name for QEMU.
+
+	They try KVM first. It cannot count instructions (-icount), its NMIs come
+	when the host likes, and where it is there but does not work the kernel
+	hangs. Without a word QEMU emulates; an -accel in --qemu_args counts.
+	"""
+	ours = [(x, y) for x, y in zip(command, command[1:]) if x == '-accel']
+	if not command[0].startswith('qemu-system-') or \
+	   [y for _, y in ours[:3]] != ['kvm', 'hvf', 'tcg']:
+		return command
+	start = list(command).index('-accel')
+	return [*command[:start], *command[start + 6:]]
+
+
+def emulate() -> None:
+	"""Let the tree's tool start QEMU by software_emulation()."""
+	start = subprocess.Popen
+
+	def popen(command: Any, *args: Any, **options: Any) -> Any:
+		if isinstance(command, list) and command:
+			command = software_emulation(command)
+		return start(command, *args, **options)
+
+	setattr(subprocess, 'Popen', popen)
+
+
 def run_tool(tree: Tree, words: Sequence[str]) -> int:
 	"""Run the tree's kunit.py as if it had been called with these words."""
 	script = os.path.join(tree.root, TOOL, 'kunit.py')
@@ -188,6 +216,7 @@ def run_tool(tree: Tree, words: Sequence[str]) -> int:
 	os.environ['PYTHONDONTWRITEBYTECODE'] = '1'
 	sys.argv = [script, *words]
 	sys.path[0] = os.path.dirname(script)
+	emulate()
 	try:
 		runpy.run_path(script, run_name='__main__')
 	except SystemExit as e:

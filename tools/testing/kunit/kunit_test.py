@@ -18,6 +18,25 @@ from overlay_host import OverlayError
 TOOLS = ('gcc', 'make', 'flex', 'bison', 'bc', 'perl', 'patch', 'git')
 
 
+class EmulationTest(unittest.TestCase):
+
+	NEWER = ['qemu-system-x86_64', '-nographic', '-accel', 'kvm', '-accel', 'hvf',
+		 '-accel', 'tcg', '-serial', 'stdio']
+
+	def test_accelerators_of_newer_tools_are_left_out(self) -> None:
+		self.assertEqual(kunit.software_emulation(self.NEWER + ['-icount', 'shift=0']),
+				 ['qemu-system-x86_64', '-nographic', '-serial', 'stdio',
+				  '-icount', 'shift=0'])
+
+	def test_what_the_user_says_stays(self) -> None:
+		self.assertEqual(kunit.software_emulation(self.NEWER + ['-accel', 'kvm']),
+				 ['qemu-system-x86_64', '-nographic', '-serial', 'stdio',
+				  '-accel', 'kvm'])
+		for other in (['qemu-system-x86_64', '-serial', 'stdio', '-accel', 'kvm'],
+			      ['make', *self.NEWER[1:]]):
+			self.assertEqual(kunit.software_emulation(other), other)
+
+
 class WordsTest(Case):
 
 	def words(self, *argv: str) -> kunit.Words:

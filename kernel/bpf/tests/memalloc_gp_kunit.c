@@ -9,8 +9,11 @@
 
 #define MANY	3000
 
-/* On UML a refill waits for the next tick, and a batch for each. */
-#define STORM	(IS_ENABLED(CONFIG_UML) ? 40000 : 200000)
+/*
+ * Many grace periods long, each of which may take some ticks. On UML a refill
+ * waits for the next tick, and a batch for each.
+ */
+#define STORM	(IS_ENABLED(CONFIG_UML) ? 40000 : 1000000)
 
 /* How many ticks a reader stays when it must be shown that nothing happens. */
 #define READER_TICKS	5

@@ -3,8 +3,10 @@
  * BPF memory allocator: programs that went through the real verifier, attached
  * where programs of their type are attached, work in dynamic hash maps.
  */
+#include <kunit/resource.h>
 #include <kunit/test.h>
 #include <linux/completion.h>
+#include <linux/kallsyms.h>
 #include <linux/kthread.h>
 #include <linux/mman.h>
 #include <linux/mmap_lock.h>
@@ -180,11 +182,13 @@ static void test_type_with_percpu_hash(struct kunit *test)
 #define BURST	512	/* of objects that fill many slabs */
 #define BURSTS	20
 
+/* Newer kernels seldom get a single object from the slab, but refill sheaves. */
 static const struct place {
 	const char *name;
 	bool kprobe;
+	const char *newer;
 } places[] = {
-	{ "___slab_alloc", true },
+	{ "___slab_alloc", true, "refill_objects" },
 	{ "allocate_slab", true },
 	{ "__slab_free", true },
 	{ "kmalloc", false },
@@ -198,17 +202,23 @@ static void place_desc(const struct place *place, char *desc)
 
 KUNIT_ARRAY_PARAM(place, places, place_desc);
 
+static const char *symbol_of(const struct place *place)
+{
+	return place->newer && kallsyms_lookup_name(place->newer) ? place->newer : place->name;
+}
+
 /* Slabs come and go, and so do elements of the map, which need refills. */
-static unsigned int use_slab(void **objs)
+static unsigned int use_slab(struct kmem_cache *cache, void **objs)
 {
 	unsigned int i, nr, failed = 0;
 	u64 key;
 
 	for (nr = 0; nr < BURST; nr++) {
-		objs[nr] = kmalloc(1024, GFP_KERNEL);
+		objs[nr] = kmem_cache_alloc(cache, GFP_KERNEL);
 		if (!objs[nr])
 			break;
 	}
+	kfree(kmalloc(1024, GFP_KERNEL));
 	/* Of a CPU that there is not: keys that no program has. */
 	for (i = 0; i < PROG_KEYS * nr_cpu_ids; i++) {
 		key = PROG_KEYS * nr_cpu_ids + i;
@@ -217,9 +227,11 @@ static unsigned int use_slab(void **objs)
 	for (i = 0; i < PROG_KEYS * nr_cpu_ids; i++)
 		prog_map_delete(pair.map, PROG_KEYS * nr_cpu_ids + i);
 	while (nr)
-		kfree(objs[--nr]);
+		kmem_cache_free(cache, objs[--nr]);
 	return failed;
 }
+
+KUNIT_DEFINE_ACTION_WRAPPER(destroy_cache, kmem_cache_destroy, struct kmem_cache *);
 
 static void play_inside_slab(struct kunit *test, enum bpf_map_type map_type)
 {
@@ -228,15 +240,20 @@ static void play_inside_slab(struct kunit *test, enum bpf_map_type map_type)
 						  BPF_PROG_TYPE_RAW_TRACEPOINT;
 	void **objs = kunit_kcalloc(test, BURST, sizeof(*objs), GFP_KERNEL);
 	unsigned int i, failed = 0;
+	struct kmem_cache *cache;
 
 	KUNIT_ASSERT_NOT_NULL(test, objs);
+	/* Its slabs are all new. */
+	cache = kmem_cache_create("bpf_memalloc_prog", 1024, 0, SLAB_NO_MERGE, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, cache);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, destroy_cache, cache), 0);
 	prog_pair_init(test, &pair, map_type, type, 0, 2 * prog_entries());
 	if (place->kprobe)
-		prog_attach_kprobe(test, pair.prog_fd, place->name);
+		prog_attach_kprobe(test, pair.prog_fd, symbol_of(place));
 	else
 		prog_attach_raw_tracepoint(test, pair.prog_fd, place->name);
 	for (i = 0; i < BURSTS; i++)
-		failed += use_slab(objs);
+		failed += use_slab(cache, objs);
 	prog_detach();
 	report(test);
 	kunit_info(test, "%u of the task's own updates failed\n", failed);

@@ -161,7 +161,7 @@ static void add_count(struct prog_code *code, s16 field)
 }
 
 /* Count the outcome in R0 of an update or a delete. */
-#define OUTCOMES	4
+#define OUTCOMES	6
 #define OUTCOME_LEN	(2 + COUNT_LEN)
 #define OUTCOMES_LEN	(OUTCOMES * OUTCOME_LEN + COUNT_LEN)
 
@@ -170,6 +170,8 @@ static void add_outcome(struct prog_code *code, s16 success)
 	const struct { int err; s16 field; } outcome[OUTCOMES] = {
 		{ 0, success },
 		{ -EBUSY, TALLY(busy) },
+		{ -EDEADLK, TALLY(busy) },	/* what a rqspinlock says */
+		{ -ETIMEDOUT, TALLY(busy) },
 		{ -ENOENT, TALLY(absent) },
 		{ -ENOMEM, TALLY(nomem) },
 	};

@@ -5,7 +5,7 @@
 
 #include <kunit/test.h>
 
-/* Who makes parameters learns for which test, since 6.18. None of ours wants to know. */
+/* On newer kernels who makes parameters learns for which test. None of ours wants to know. */
 #ifdef KUNIT_CASE_PARAM_WITH_INIT
 #define DEFINE_GEN_PARAMS(name, prev, desc) \
 	static const void *name(struct kunit *test, const void *prev, char *desc)

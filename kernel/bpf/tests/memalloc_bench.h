@@ -9,6 +9,7 @@
 #include <linux/err.h>
 #include <linux/ktime.h>
 #include <linux/rcupdate.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 #ifdef BPF_MEMALLOC_PEER
 #include "peer_mem_alloc.h"
@@ -56,6 +57,17 @@ static inline void bench_expect_all(struct kunit *test, const char *who, unsigne
 	if (!strcmp(who, "ours") && !IS_ENABLED(CONFIG_UML))
 		KUNIT_EXPECT_EQ(test, errors, 0);
 }
+
+#ifdef kmalloc_nolock
+/* It gives nothing where the CPU cannot compare and exchange two words at once. */
+static inline int bench_nolock_open(void)
+{
+	void *obj = kmalloc_nolock(64, 0, NUMA_NO_NODE);
+
+	kfree_nolock(obj);
+	return obj ? 0 : -EOPNOTSUPP;
+}
+#endif
 
 /* A map as those of the benchmark are: key and value of 8 bytes. */
 static inline struct bpf_map *bench_open_map(struct kunit *test, const struct bpf_map_ops *ops,

@@ -3,8 +3,9 @@
  * BPF memory allocator: what one operation costs, beside what else there is.
  *
  * All contenders do the same work, in turn, in one run: ours, the base's own
- * allocator under other names (the peer), kmalloc(), a slab cache, and the two
- * kinds of preallocated object pools in the tree, objpool and percpu_freelist.
+ * allocator under other names (the peer), kmalloc(), kmalloc_nolock() where the
+ * tree has it, a slab cache, and the two kinds of preallocated object pools in
+ * the tree, objpool and percpu_freelist.
  * Calls are direct, as in the users, so each contender gets its own copy of the
  * works by macro.
  *
@@ -262,6 +263,19 @@ DEFINE_WORKS(kmem_cache, kmem_cache_alloc(cache, GFP_ATOMIC), kmem_cache_free(ca
 DEFINE_GROWTH(kmem_cache, kmem_cache_zalloc(cache, GFP_ATOMIC | __GFP_ACCOUNT),
 	      kmem_cache_free(cache, obj))
 
+/* kmalloc() for any context */
+
+#ifdef kmalloc_nolock
+static int nolock_open(struct kunit *test)
+{
+	return bench_nolock_open();
+}
+
+DEFINE_WORKS(nolock, kmalloc_nolock(SIZE, 0, NUMA_NO_NODE), kfree_nolock(obj))
+DEFINE_GROWTH(nolock, kmalloc_nolock(SIZE, __GFP_ZERO | __GFP_ACCOUNT, NUMA_NO_NODE),
+	      kfree_nolock(obj))
+#endif
+
 /* Pools that are filled once */
 
 static struct objpool_head objpool;
@@ -311,6 +325,10 @@ static const struct contender contenders[] = {
 #endif
 	{ "kmalloc", kmalloc_open, kmalloc_close, kmalloc_pairs, kmalloc_rounds, NULL,
 	  kmalloc_grow, kmalloc_latencies },
+#ifdef kmalloc_nolock
+	{ "kmalloc_nolock", nolock_open, kmalloc_close, nolock_pairs, nolock_rounds, NULL,
+	  nolock_grow, nolock_latencies },
+#endif
 	{ "kmem_cache", cache_open, cache_close, kmem_cache_pairs, kmem_cache_rounds, NULL,
 	  kmem_cache_grow, kmem_cache_latencies },
 	{ "objpool", objpool_open, objpool_close, objpool_pairs, objpool_rounds, NULL, NULL,
@@ -326,10 +344,16 @@ static const struct contender contenders[] = {
 	     ((who) = &contenders[(i) % ARRAY_SIZE(contenders)]);	\
 	     (i)++)
 
-static void open_one(struct kunit *test, const struct contender *who)
+/* Returns false if the machine has no such contender. */
+static bool open_one(struct kunit *test, const struct contender *who)
 {
-	KUNIT_ASSERT_EQ_MSG(test, who->open(test), 0, "%s", who->name);
+	int err = who->open(test);
+
+	if (err == -EOPNOTSUPP)
+		return false;
+	KUNIT_ASSERT_EQ_MSG(test, err, 0, "%s", who->name);
 	migrate_disable();
+	return true;
 }
 
 static void close_one(const struct contender *who)
@@ -358,7 +382,8 @@ static void bench_hot_pair(struct kunit *test)
 
 	for_each_sample(sample, who) {
 		errors = 0;
-		open_one(test, who);
+		if (!open_one(test, who))
+			continue;
 		who->pairs(&errors);	/* warms up */
 		time = who->pairs(&errors);
 		close_one(who);
@@ -392,7 +417,8 @@ static void bench_rounds(struct kunit *test)
 	for_each_sample(sample, who) {
 		errors = 0;
 		cold = 0;
-		open_one(test, who);
+		if (!open_one(test, who))
+			continue;
 		/* The peer needs more than one round until it holds enough. */
 		who->rounds(kind->order, kind->nr, &cold);
 		time = who->rounds(kind->order, kind->nr, &errors);
@@ -413,7 +439,8 @@ static void bench_rcu_round(struct kunit *test)
 		if (!who->rcu_rounds)
 			continue;
 		errors = 0;
-		open_one(test, who);
+		if (!open_one(test, who))
+			continue;
 		who->rcu_rounds(32, &errors);
 		errors = 0;
 		time = who->rcu_rounds(32, &errors);
@@ -434,7 +461,8 @@ static void bench_growth(struct kunit *test)
 		if (!who->grow)
 			continue;
 		errors = 0;
-		open_one(test, who);
+		if (!open_one(test, who))
+			continue;
 		time = who->grow(&back, &errors);
 		close_one(who);
 		rcu_barrier_tasks_trace();
@@ -459,7 +487,8 @@ static void bench_longest(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, times);
 	for_each_sample(sample, who) {
-		open_one(test, who);
+		if (!open_one(test, who))
+			continue;
 		who->latencies(times);
 		who->latencies(times);
 		close_one(who);
@@ -533,6 +562,11 @@ static void bench_classes(struct kunit *test)
 		    peer_mem_alloc_destroy(&peer));
 #endif
 		MIX(test, "kmalloc", 0, kmalloc(size, GFP_ATOMIC), kfree(obj), (void)0);
+#ifdef kmalloc_nolock
+		if (!nolock_open(test))
+			MIX(test, "kmalloc_nolock", 0, kmalloc_nolock(size, 0, NUMA_NO_NODE),
+			    kfree_nolock(obj), (void)0);
+#endif
 	}
 }
 

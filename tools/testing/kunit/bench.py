@@ -89,6 +89,11 @@ def measure(host: Host, names: List[str]) -> int:
 	for mode in bench_run.MODES:
 		if names and mode.name not in names:
 			continue
+		lack = bench_run.lacks(tree, mode)
+		if lack and names:
+			raise OverlayError(f'{mode.name} needs a base with {lack}: use KSRC=newest')
+		if lack:
+			continue
 		host.say(f'{mode.name}: building the kernel and measuring')
 		try:
 			run = bench_run.run(console, REPO, tree, mode)

@@ -73,6 +73,9 @@ def _to_peer(mode: str, work: str) -> Callable[[Dict[Key, Figure]], float]:
 GOALS: Tuple[Goal, ...] = (
 	Goal('hot pair of 64 bytes, instructions', 46,
 	     lambda found: found['instructions', 'hot_pair', 'ours'].median),
+	Goal('hot pair, instructions over kmalloc_nolock()', 0.5,
+	     _ratio(('instructions', 'hot_pair', 'ours'),
+		    ('instructions', 'hot_pair', 'kmalloc_nolock'))),
 	Goal('size class pair, instructions over the peer', 0.6,
 	     _to_peer('instructions', 'class_pair')),
 	Goal('free_rcu round, instructions over the peer', 0.7,
@@ -87,6 +90,8 @@ GOALS: Tuple[Goal, ...] = (
 	Goal('producer and consumer, throughput over the peer', 1.3,
 	     _ratio(('smp', 'producer_consumer', 'peer'),
 		    ('smp', 'producer_consumer', 'ours')), True),
+	Goal('all CPUs of User-Mode Linux, throughput over the peer', 1.3,
+	     _ratio(('uml_smp', 'all_cpus', 'peer'), ('uml_smp', 'all_cpus', 'ours')), True),
 	Goal('init and destroy of a fixed size, instructions over the peer', 1.0,
 	     _to_peer('instructions', 'init_destroy_fixed')),
 	Goal('init and destroy of size classes, instructions over the peer', 1.0,

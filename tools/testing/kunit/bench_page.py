@@ -9,6 +9,7 @@ import page_parts
 from bench_figures import GOALS, Figure, Key, contenders, judge, works
 
 _COLOURS = {'ours': '#1b6ca8', 'peer': '#d1495b', 'kmalloc': '#8d8d8d',
+	    'kmalloc_nolock': '#7b5ea7',
 	    'kmem_cache': '#b5b5b5', 'objpool': '#edae49', 'percpu_freelist': '#66a182'}
 
 # Charts: title, mode, works.
@@ -30,6 +31,8 @@ _CHARTS: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
 	('Warm allocator, interrupts off: objects had of 10,000 asked', 'instructions',
 	 tuple(f'burst_warm_{size}' for size in (16, 64, 256, 1024, 4096))),
 	('Four CPUs: ns per operation', 'smp', ('all_cpus', 'producer_consumer')),
+	('Two CPUs of User-Mode Linux: ns per operation', 'uml_smp',
+	 ('hot_pair', 'all_cpus', 'producer_consumer')),
 	('Life of an allocator that is not used, 16 CPUs: instructions', 'instructions16',
 	 ('init_destroy_fixed', 'init_destroy_classes')),
 )

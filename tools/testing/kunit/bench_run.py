@@ -7,6 +7,7 @@ instructions	x86_64 under QEMU with -icount: guest instructions, exact and the
 		same each time; the figures to compare across commits
 native		User-Mode Linux: ns, to be compared within one run only
 smp		x86_64 under QEMU with four CPUs: ns, the same
+uml_smp		User-Mode Linux with two CPUs, where the base has that: ns, the same
 instructions16	the kernel of smp with 16 CPUs and -icount: creation and destruction
 cpus2, 16, 64	the kernel of smp with so many CPUs: memory of idle allocators
 """
@@ -38,6 +39,8 @@ class Mode:
 	configs: Tuple[str, ...]    # names of files in configs/
 	options: Tuple[str, ...]    # further words for kunit.py
 	kernel: str = ''            # of which other mode, if not one of its own
+	# What the base must have: a file, and a line in it. And what that is.
+	needs: Tuple[str, str, str] = ('', '', '')
 
 
 _SMP_CONFIGS = ('bench.config', 'bench_x86_64.config', 'bench_smp.config')
@@ -49,6 +52,10 @@ MODES: Tuple[Mode, ...] = (
 	     ('--timeout=1200', 'bpf_memalloc_bench*')),
 	Mode('smp', 'ns', 'x86_64', _SMP_CONFIGS,
 	     ('--qemu_args=-smp 4', '--timeout=1200', 'bpf_memalloc_bench_*m[pe]*')),
+	Mode('uml_smp', 'ns', 'um', ('bench.config', 'arch_um.config', 'um_smp.config'),
+	     ('--kernel_args=seccomp=on', '--kernel_args=ncpus=2', '--timeout=1200',
+	      'bpf_memalloc_bench*.bench_[ahp]*[rs]'),
+	     needs=('arch/um/Kconfig', 'config SMP', 'User-Mode Linux with several CPUs')),
 	Mode('instructions16', 'instructions', 'x86_64', _SMP_CONFIGS,
 	     ('--qemu_args=-icount shift=0,sleep=off -smp 16 -m 2048', '--timeout=1200',
 	      'bpf_memalloc_bench.bench_life'), 'smp'),
@@ -146,6 +153,14 @@ def result(tree: Tree, mode: Mode, complete: bool) -> Run:
 		  if line.strip()]
 	return Run(mode.name, mode.unit, _kernel_of(folder), ' '.join(sorted(config)), complete,
 		   failed_in(log), list(samples_in(log)))
+
+
+def lacks(tree: Tree, mode: Mode) -> str:
+	"""What the mode needs and the base does not have; empty if it can be run."""
+	path, line, what = mode.needs
+	if not path or line in _read(os.path.join(tree.root, path)).splitlines():
+		return ''
+	return what
 
 
 def forget(tree: Tree, mode: Mode) -> None:

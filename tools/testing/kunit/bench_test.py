@@ -17,7 +17,10 @@ import bench_figures
 import bench_page
 import bench_run
 import bench_table
+import overlay_base
+from overlay_fixtures import write
 from overlay_host import OverlayError
+from overlay_tree import Tree
 
 LOG = '''KTAP version 1
     # bench_hot_pair: bench: {"work": "hot_pair", "who": "ours", "value": 48.02, "ops": 9, "errors": 0}
@@ -45,6 +48,19 @@ class RunTest(unittest.TestCase):
 		samples = list(bench_run.samples_in(LOG))
 		self.assertEqual([s['who'] for s in samples], ['ours', 'peer'])
 		self.assertEqual(bench_run.failed_in(LOG), ['bench_growth'])
+
+
+	def test_mode_that_the_base_cannot_run(self) -> None:
+		with tempfile.TemporaryDirectory() as root:
+			tree = Tree(root, root, overlay_base.Base(root, 'x', (7, 3)))
+			mode = next(mode for mode in bench_run.MODES if mode.name == 'uml_smp')
+			self.assertIn('several CPUs', bench_run.lacks(tree, mode))
+			write(root, {'arch/um/Kconfig': 'config SMP_OTHER\n'})
+			self.assertIn('several CPUs', bench_run.lacks(tree, mode))
+			write(root, {'arch/um/Kconfig': 'config A\nconfig SMP\n\tbool\n'})
+			self.assertEqual(bench_run.lacks(tree, mode), '')
+			for mode in bench_run.MODES:
+				self.assertEqual(bench_run.lacks(tree, mode), '')
 
 
 class FiguresTest(unittest.TestCase):

@@ -13,7 +13,7 @@ CHECKS := check-python check-model check-uml check-x86_64 check-kasan check-lint
 
 TIME ?= 10m
 
-.PHONY: help tree install check $(CHECKS) soak selftests bench bench-compare tune record clean
+.PHONY: help tree install check $(CHECKS) check-newest soak selftests bench bench-compare tune record clean
 
 help: ## Show this list
 	@echo 'Run every suite:  ./$(TOOL)/kunit.py run'
@@ -21,9 +21,10 @@ help: ## Show this list
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z0-9_-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
 	@echo
-	@echo 'KSRC=/path/to/linux uses that tree (6.12, or one that the patches fit) as the'
-	@echo 'base; without it, the base is the Debian package linux-source-6.12. What is'
-	@echo 'missing is installed with apt where root or passwordless sudo allows.'
+	@echo 'KSRC=/path/to/linux uses that tree (6.12, 7.2, 7.3 or one that their patches fit)'
+	@echo 'as the base, KSRC=newest the newest kernel source that Debian carries. Without'
+	@echo 'it the base is the Debian package linux-source-6.12. What is missing is'
+	@echo 'installed with apt where root or passwordless sudo allows.'
 
 tree: ## Assemble base and overlay; the last line is the path of the tree
 	@$(PYTHON) $(TOOL)/overlay_tree.py
@@ -41,7 +42,9 @@ check-x86_64: ## The suites on x86_64 with 4 CPUs and lock debugging, in QEMU
 check-kasan: ## The suites on User-Mode Linux with KASAN
 check-lint: ## shellcheck, checkpatch on files and commits, sparse
 
-$(CHECKS): check-%:
+check-newest: ## The suites on User-Mode Linux, 1 and 2 CPUs, on KSRC=newest
+
+$(CHECKS) check-newest: check-%:
 	@$(PYTHON) $(TOOL)/check.py $*
 
 soak: ## Everything at once on x86_64, for TIME=10m

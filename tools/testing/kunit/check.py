@@ -12,11 +12,12 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from half an import
 import os
 import sys
 import time
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 import check_kunit
 import check_lint
 import check_model
+import overlay_newest
 import overlay_setup
 from check_step import FAIL, Context, Tally, read_excuses
 from overlay_host import Host, OverlayError, describe_os_error, guarded
@@ -35,12 +36,31 @@ STEPS: Dict[str, Sequence[Step]] = {
 		 check_lint.sparse),
 }
 
+# Only when named: what Debian carries beside its release comes and goes.
+EXTRA_STEPS: Dict[str, Sequence[Step]] = {
+	'newest': (lambda context: check_kunit.run(context, check_kunit.UML),
+		   check_kunit.run_uml_smp),
+}
+
+
+def base_of(names: Sequence[str]) -> Optional[str]:
+	"""KSRC; the step for the newest base has one of its own."""
+	return os.environ.get('KSRC') or (overlay_newest.WORD if 'newest' in names else None)
+
+
+def use_base(names: Sequence[str]) -> Optional[str]:
+	"""base_of(), also for the programs that steps start."""
+	ksrc = base_of(names)
+	if ksrc:
+		os.environ['KSRC'] = ksrc
+	return ksrc
+
 
 def requirements(names: Sequence[str]) -> List[overlay_setup.Requirement]:
 	"""Everything the named steps need, so that apt is asked only once."""
-	needed = [] if os.environ.get('KSRC') else list(overlay_setup.SOURCE)
+	needed = [] if base_of(names) else list(overlay_setup.SOURCE)
 	needed += overlay_setup.PATCH
-	if set(names) & {'uml', 'kasan', 'lint'}:
+	if set(names) & {'uml', 'kasan', 'lint', 'newest'}:
 		needed += overlay_setup.build('um')
 	if 'model' in names:
 		needed += overlay_setup.MODEL
@@ -81,16 +101,19 @@ def run_steps(context: Context, names: Sequence[str],
 def main() -> int:
 	host = Host()
 	names = sys.argv[1:] or list(STEPS)
-	unknown = [n for n in names if n not in STEPS]
+	steps = {**STEPS, **EXTRA_STEPS}
+	unknown = [n for n in names if n not in steps]
 	if unknown:
-		raise OverlayError(f'no step {unknown[0]}: the steps are {", ".join(STEPS)}')
+		raise OverlayError(f'no step {unknown[0]}: the steps are {", ".join(steps)}')
+	if 'newest' in names and len(names) > 1:
+		raise OverlayError('newest has another base than the other steps: name it alone')
 
 	def body() -> Tally:
 		with locked(prepare_build(REPO), host):
 			overlay_setup.ensure(host, requirements(names))
-		tree = assemble(host, REPO, os.environ.get('KSRC') or None)
+		tree = assemble(host, REPO, use_base(names))
 		excuses = read_excuses(os.path.join(REPO, TOOL, 'lint_excuses'))
-		return run_steps(Context(host, REPO, tree, excuses), names, STEPS)
+		return run_steps(Context(host, REPO, tree, excuses), names, steps)
 
 	total = guarded_step(host, 'setup', body)
 	print(total)

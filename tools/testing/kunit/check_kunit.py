@@ -31,6 +31,9 @@ class Kernel:
 
 UML = Kernel('um', 'um', ('arch_um.config',))
 UML_KASAN = Kernel('um-kasan', 'um', ('arch_um.config', 'kasan.config'), ('--timeout=900',))
+# Several CPUs, where the base has them there (7.x).
+UML_SMP = Kernel('um-smp', 'um', ('arch_um.config', 'um_smp.config'),
+		 ('--kernel_args=seccomp=on', '--kernel_args=ncpus=2', '--timeout=900'))
 # Lock debugging is part of the only x86_64 build, which saves a second one.
 X86_64 = Kernel('x86_64-lockdep', 'x86_64', ('arch_x86_64.config', 'lockdep.config'),
 		('--qemu_args=-smp 4', '--timeout=1200'))
@@ -51,6 +54,15 @@ def trouble_in(log: str) -> List[str]:
 	return [line.rstrip() for line in log.splitlines() if TROUBLE.search(line)]
 
 
+def has_uml_smp(root: str) -> bool:
+	"""Whether a tree has User-Mode Linux with several CPUs."""
+	try:
+		with open(os.path.join(root, 'arch/um/Kconfig'), encoding='utf-8') as f:
+			return 'config SMP\n' in f
+	except OSError:
+		return False
+
+
 def read_log(context: Context, kernel: Kernel) -> Tally:
 	"""One check: the kernel's log is there and nothing in it is alarming."""
 	name = f'kernel log of {kernel.name}'
@@ -61,6 +73,14 @@ def read_log(context: Context, kernel: Kernel) -> Tally:
 	except OSError:
 		lines = ['there is none: the kernel was not started']
 	return verdict(context.host, name, lines)
+
+
+def run_uml_smp(context: Context) -> Tally:
+	"""As run(); a base that has no such kernel is a check that was skipped."""
+	if has_uml_smp(context.tree.root):
+		return run(context, UML_SMP)
+	context.host.say(f'skipped {UML_SMP.name}: {context.tree.base.label()} has no SMP there')
+	return Tally(skipped=1)
 
 
 def run(context: Context, kernel: Kernel) -> Tally:

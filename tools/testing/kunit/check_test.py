@@ -8,6 +8,7 @@ import subprocess
 import sys
 import unittest
 from typing import Dict, List, Mapping, Optional, Sequence
+from unittest import mock
 
 import check
 import check_kunit
@@ -116,6 +117,18 @@ class KernelTest(StepCase):
 		good = {'test_cases': [{'status': 'PASS'}]}
 		self.assertEqual(self.run_kernel(0, {'report.json': json.dumps(good),
 						     'test.log': 'BUG: x\n'}), Tally(1, 1))
+
+	def test_several_cpus_on_uml_where_the_base_has_them(self) -> None:
+		good = {'test_cases': [{'status': 'PASS'}]}
+		host = RunningHost(0, {'report.json': json.dumps(good), 'test.log': ''})
+		context = Context(host, self.repo, self.context.tree)
+		self.assertEqual(check_kunit.run_uml_smp(context), Tally(skipped=1))
+		write(self.linux, {'arch/um/Kconfig': 'config SMPX\n'})
+		self.assertEqual(check_kunit.run_uml_smp(context), Tally(skipped=1))
+		self.assertEqual(host.words, [])
+		write(self.linux, {'arch/um/Kconfig': 'menu\nconfig SMP\n'})
+		self.assertEqual(check_kunit.run_uml_smp(context), Tally(2))
+		self.assertIn('--kernel_args=ncpus=2', host.words)
 
 	def test_no_result_fails(self) -> None:
 		for files in (dict[str, str](), {'report.json': '{'}):
@@ -235,6 +248,26 @@ class MainTest(StepCase):
 		done = self.call('everything')
 		self.assertEqual(done.returncode, 1)
 		self.assert_one_line(done.stderr, 'the steps are python, model')
+
+	def test_newest_base_has_a_run_of_its_own(self) -> None:
+		done = self.call('newest', 'uml')
+		self.assertEqual(done.returncode, 1)
+		self.assert_one_line(done.stderr, 'name it alone')
+		self.assertNotIn('newest', check.STEPS)
+		with mock.patch.dict(os.environ):
+			os.environ.pop('KSRC', None)
+			self.assertEqual(check.base_of(['newest']), 'newest')
+			self.assertIsNone(check.base_of(['uml', 'lint']))
+			os.environ['KSRC'] = '/x'
+			self.assertEqual(check.base_of(['newest']), '/x')
+
+	def test_programs_that_steps_start_use_the_same_base(self) -> None:
+		with mock.patch.dict(os.environ):
+			os.environ.pop('KSRC', None)
+			self.assertIsNone(check.use_base(['uml']))
+			self.assertNotIn('KSRC', os.environ)
+			check.use_base(['newest'])
+			self.assertEqual(os.environ['KSRC'], 'newest')
 
 	def test_setup_that_fails_is_one_failure(self) -> None:
 		self.path = self.bin('git', 'patch')

@@ -3,7 +3,7 @@
 
 import statistics
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 # (mode, work, who)
 Key = Tuple[str, str, str]
@@ -16,6 +16,7 @@ class Figure:
 	low: float
 	high: float
 	errors: int
+	samples: int = 1
 
 	def text(self) -> str:
 		digits = 0 if self.median >= 1000 or self.median == int(self.median) else 1
@@ -31,8 +32,25 @@ def figures(data: Dict[str, Any]) -> Dict[Key, Figure]:
 					   []).append(sample)
 	return {key: Figure(statistics.median(s['value'] for s in group),
 			    min(s['value'] for s in group), max(s['value'] for s in group),
-			    sum(s['errors'] for s in group))
+			    sum(s['errors'] for s in group), len(group))
 		for key, group in samples.items()}
+
+
+def row(found: Dict[Key, Figure], mode: str, work: str, whos: Sequence[str]) -> List[str]:
+	"""Cells of a table: a figure for each of whos, then those of COMPARISON.
+
+	The spread is that of the samples, largest minus smallest, of ours or the
+	peer, whichever is wider: a ratio within it says nothing.
+	"""
+	of = {who: found.get((mode, work, who)) for who in whos}
+	pair = [figure for figure in (of.get('ours'), of.get('peer')) if figure and figure.median]
+	ratio = f'{pair[0].median / pair[1].median:.2f}' if len(pair) == 2 else ''
+	spread = max(((f.high - f.low) / f.median for f in pair if f.samples > 1), default=None)
+	return [figure.text() if figure else '' for figure in of.values()] + \
+	       [ratio, '' if spread is None else f'{spread:.1%}']
+
+
+COMPARISON = ('ours/peer', 'spread')
 
 
 def works(found: Dict[Key, Figure], mode: str) -> List[str]:

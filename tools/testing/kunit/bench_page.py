@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Tuple
 import jinja2
 
 import page_parts
-from bench_figures import GOALS, Figure, Key, contenders, judge, works
+from bench_figures import COMPARISON, GOALS, Figure, Key, contenders, judge, row, works
 
 _COLOURS = {'ours': '#1b6ca8', 'peer': '#d1495b', 'kmalloc': '#8d8d8d',
 	    'kmalloc_nolock': '#7b5ea7',
@@ -69,7 +69,7 @@ base, compiled under other names into the same kernel. Lower is better but for o
 {% endfor %}
 {% for table in tables %}<h2>All figures: {{ table.mode }}, {{ table.unit }} per operation</h2>
 <table>
-<tr><th>work</th>{% for who in table.contenders %}<th>{{ who }}</th>{% endfor %}</tr>
+<tr><th>work</th>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>
 {% endfor %}
@@ -131,12 +131,10 @@ def _tables(data: Dict[str, Any], found: Dict[Key, Figure]) -> List[Dict[str, An
 	tables = []
 	for run in data['runs']:
 		names = contenders(found, run['mode'])
-		rows = []
-		for work in works(found, run['mode']):
-			cells = [found.get((run['mode'], work, who)) for who in names]
-			rows.append([work] + [cell.text() if cell else '' for cell in cells])
-		tables.append({'mode': run['mode'], 'unit': run['unit'], 'contenders': names,
-			       'rows': rows})
+		rows = [[work] + row(found, run['mode'], work, names)
+			for work in works(found, run['mode'])]
+		tables.append({'mode': run['mode'], 'unit': run['unit'],
+			       'columns': [*names, *COMPARISON], 'rows': rows})
 	return tables
 
 

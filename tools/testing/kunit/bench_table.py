@@ -6,7 +6,8 @@ from typing import Any, Dict, List
 from rich.console import Console
 from rich.table import Table
 
-from bench_figures import GOALS, Change, Figure, Key, contenders, judge, works
+from bench_figures import (COMPARISON, GOALS, Change, Figure, Key, contenders, judge, row,
+			   works)
 
 
 def mode_table(found: Dict[Key, Figure], run: Dict[str, Any]) -> Table:
@@ -18,12 +19,10 @@ def mode_table(found: Dict[Key, Figure], run: Dict[str, Any]) -> Table:
 	table.add_column('work', no_wrap=True)
 	for name in names:
 		table.add_column(name, justify='right', no_wrap=True)
-	table.add_column('ours/peer', justify='right')
+	for name in COMPARISON:
+		table.add_column(name, justify='right', no_wrap=True)
 	for work in works(found, mode):
-		row = [found.get((mode, work, name)) for name in names]
-		ours, peer = found.get((mode, work, 'ours')), found.get((mode, work, 'peer'))
-		ratio = f'{ours.median / peer.median:.2f}' if ours and peer and peer.median else ''
-		table.add_row(work, *(f.text() if f else '' for f in row), ratio)
+		table.add_row(work, *row(found, mode, work, names))
 	return table
 
 

@@ -68,7 +68,21 @@ class FiguresTest(unittest.TestCase):
 	def test_median_and_range(self) -> None:
 		found = bench_figures.figures(data([sample('w', 'ours', v) for v in (3, 1, 8)]))
 		self.assertEqual(found['instructions', 'w', 'ours'],
-				 bench_figures.Figure(3, 1, 8, 0))
+				 bench_figures.Figure(3, 1, 8, 0, 3))
+
+	def test_row_says_ratio_and_the_wider_spread(self) -> None:
+		found = bench_figures.figures(data(
+			[sample('w', 'ours', v) for v in (10, 10, 11)] +
+			[sample('w', 'peer', v) for v in (18, 20, 24)] +
+			[sample('one', 'ours', 5), sample('one', 'peer', 10)] +
+			[sample('alone', 'ours', v) for v in (4, 5)] +
+			[sample('none', 'kmalloc', 1)]))
+		whos = ('ours', 'peer', 'kmalloc')
+		for work, cells in (('w', ['10', '20', '', '0.50', '30.0%']),
+				    ('one', ['5', '10', '', '0.50', '']),
+				    ('alone', ['4.5', '', '', '', '22.2%']),
+				    ('none', ['', '', '1', '', ''])):
+			self.assertEqual(bench_figures.row(found, 'instructions', work, whos), cells)
 
 	def test_goal_met_missed_and_not_measured(self) -> None:
 		goal = bench_figures.GOALS[0]

@@ -107,6 +107,15 @@ static notrace struct llist_node *chain_nth(struct llist_node *first, unsigned i
 	return first;
 }
 
+/* @more, if it is one, and @list behind it. */
+static struct llist_node *chain_join(struct llist_node *list, struct llist_node *more)
+{
+	if (!more)
+		return list;
+	chain_nth(more, UINT_MAX)->next = list;
+	return more;
+}
+
 /* One part of the depot */
 
 static struct pcpu_magazine_depot *part_alloc(unsigned int nr, gfp_t gfp)
@@ -1174,14 +1183,6 @@ struct llist_node *pcpu_magazine_take_deferred(struct pcpu_magazine *mag)
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_take_deferred);
 
-static struct llist_node *join(struct llist_node *list, struct llist_node *more)
-{
-	if (!more)
-		return list;
-	chain_nth(more, UINT_MAX)->next = list;
-	return more;
-}
-
 /**
  * pcpu_magazine_take_early() - collect what was given to a pool that never was
  * @cpus: per-CPU part that no pcpu_magazine_init() was called for
@@ -1197,8 +1198,8 @@ struct llist_node *pcpu_magazine_take_early(struct pcpu_magazine_cpu __percpu *c
 
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(cpus, cpu);
-		all = join(all, llist_del_all(&c->nested));
-		all = join(all, llist_del_all(&c->deferred));
+		all = chain_join(all, llist_del_all(&c->nested));
+		all = chain_join(all, llist_del_all(&c->deferred));
 	}
 	return all;
 }
@@ -1372,7 +1373,7 @@ static unsigned long depot_take_slot(struct pcpu_magazine *mag)
  */
 static void retag(struct pcpu_magazine *mag)
 {
-	struct llist_node *all = NULL, *list;
+	struct llist_node *all = NULL;
 	unsigned long slot;
 	int cpu;
 
@@ -1382,11 +1383,8 @@ static void retag(struct pcpu_magazine *mag)
 		slot = xchg(&per_cpu_ptr(mag->cpus, cpu)->spare, 0);
 		hand_over_list(mag, (struct llist_node *)(slot & ~SLOT_TAG));
 	}
-	while ((slot = depot_take_slot(mag))) {
-		list = (struct llist_node *)(slot & ~SLOT_TAG);
-		chain_nth(list, UINT_MAX)->next = all;
-		all = list;
-	}
+	while ((slot = depot_take_slot(mag)))
+		all = chain_join(all, (struct llist_node *)(slot & ~SLOT_TAG));
 	hand_over_list(mag, all);
 }
 

@@ -23,6 +23,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from rich.console import Console
 
+from overlay_base import has_uml_smp
 from overlay_host import OverlayError
 from overlay_tree import TOOL, Tree
 
@@ -39,8 +40,7 @@ class Mode:
 	configs: Tuple[str, ...]    # names of files in configs/
 	options: Tuple[str, ...]    # further words for kunit.py
 	kernel: str = ''            # of which other mode, if not one of its own
-	# What the base must have: a file, and a line in it. And what that is.
-	needs: Tuple[str, str, str] = ('', '', '')
+	uml_smp: bool = False       # needs a base that has it
 
 
 _SMP_CONFIGS = ('bench.config', 'bench_x86_64.config', 'bench_smp.config')
@@ -55,7 +55,7 @@ MODES: Tuple[Mode, ...] = (
 	Mode('uml_smp', 'ns', 'um', ('bench.config', 'arch_um.config', 'um_smp.config'),
 	     ('--kernel_args=seccomp=on', '--kernel_args=ncpus=2', '--timeout=1200',
 	      'bpf_memalloc_bench*.bench_[ahp]*[rs]'),
-	     needs=('arch/um/Kconfig', 'config SMP', 'User-Mode Linux with several CPUs')),
+	     uml_smp=True),
 	Mode('instructions16', 'instructions', 'x86_64', _SMP_CONFIGS,
 	     ('--qemu_args=-icount shift=0,sleep=off -smp 16 -m 2048', '--timeout=1200',
 	      'bpf_memalloc_bench.bench_life'), 'smp'),
@@ -157,10 +157,9 @@ def result(tree: Tree, mode: Mode, complete: bool) -> Run:
 
 def lacks(tree: Tree, mode: Mode) -> str:
 	"""What the mode needs and the base does not have; empty if it can be run."""
-	path, line, what = mode.needs
-	if not path or line in _read(os.path.join(tree.root, path)).splitlines():
-		return ''
-	return what
+	if mode.uml_smp and not has_uml_smp(tree.root):
+		return 'User-Mode Linux with several CPUs'
+	return ''
 
 
 def forget(tree: Tree, mode: Mode) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, List, Tuple
 
 from check_step import FAIL, Context, Tally, verdict
+from overlay_base import has_uml_smp
 
 # What a kernel prints when something is wrong, whatever the tests say.
 TROUBLE = re.compile(r'\bWARNING:|\bBUG:|\bKASAN:|\bUBSAN:|possible recursive locking|'
@@ -52,15 +53,6 @@ def count_cases(group: Any) -> Tally:
 def trouble_in(log: str) -> List[str]:
 	"""The lines of a kernel log that report trouble."""
 	return [line.rstrip() for line in log.splitlines() if TROUBLE.search(line)]
-
-
-def has_uml_smp(root: str) -> bool:
-	"""Whether a tree has User-Mode Linux with several CPUs."""
-	try:
-		with open(os.path.join(root, 'arch/um/Kconfig'), encoding='utf-8') as f:
-			return 'config SMP\n' in f
-	except OSError:
-		return False
 
 
 def read_log(context: Context, kernel: Kernel) -> Tally:

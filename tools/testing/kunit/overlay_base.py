@@ -51,6 +51,15 @@ def read_version(root: str) -> Optional[Tuple[int, int]]:
 	return int(found[0][1]), int(found[1][1])
 
 
+def has_uml_smp(root: str) -> bool:
+	"""Whether a kernel tree has User-Mode Linux with several CPUs."""
+	try:
+		with open(os.path.join(root, 'arch/um/Kconfig'), encoding='utf-8') as f:
+			return 'config SMP\n' in f
+	except OSError:
+		return False
+
+
 def check(root: str, name: str) -> Base:
 	"""Refuse what is no kernel tree, or one that is too old."""
 	if not os.path.isdir(root):

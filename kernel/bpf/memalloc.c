@@ -417,41 +417,50 @@ static struct bpf_mem_pool *pool_alloc(struct bpf_mem_pools *pools,
 	return pool;
 }
 
-/*
- * Make pool @i for objects of @shape. If others may ask for these already it
- * goes into service at once and without first objects. On failure there is
- * none, as before.
- */
-static int pool_make(struct bpf_mem_pools *pools, unsigned int i,
-		     const struct bpf_mem_shape *shape, bool in_service)
+/* Pool @i, empty, for objects of @shape; in service, but not yet to be seen. */
+static struct bpf_mem_pool *pool_make(struct bpf_mem_pools *pools, unsigned int i,
+				      const struct bpf_mem_shape *shape)
 {
 	struct bpf_mem_pool *pool = pool_alloc(pools, shape);
 	size_t size = shape->size + BPF_MEM_HEADER;
 	struct pcpu_magazine_marks marks;
+
+	if (!pool)
+		return NULL;
+	if (bpf_mem_slab_init(&pool->slab, size))
+		goto free;
+	bpf_mem_marks(shape->area_size ?: size, shape->area_size, &marks);
+	if (!pcpu_magazine_init(&pool->mag, pools->cpus + i, &pool_ops, &marks))
+		return pool;
+	bpf_mem_slab_exit(&pool->slab);
+free:
+	kfree(pool);
+	return NULL;
+}
+
+static void pool_show(struct bpf_mem_pools *pools, unsigned int i, struct bpf_mem_pool *pool)
+{
+	/* From here on others may look at any time: pairs with bpf_mem_pool_of(). */
+	smp_store_release(&pools->pool[i], pool);
+}
+
+/* Make pool @i, with its first objects, before anybody can ask for them. */
+static int pool_make_stocked(struct bpf_mem_pools *pools, unsigned int i,
+			     const struct bpf_mem_shape *shape)
+{
+	struct bpf_mem_pool *pool = pool_make(pools, i, shape);
 	unsigned int stock;
 
 	if (!pool)
 		return -ENOMEM;
-	if (bpf_mem_slab_init(&pool->slab, size))
-		goto free;
-	bpf_mem_marks(shape->area_size ?: size, shape->area_size, &marks);
-	if (pcpu_magazine_init(&pool->mag, pools->cpus + i, &pool_ops, &marks))
-		goto exit_slab;
-	stock = in_service ? 0 : first_stock(pools, i, &marks);
-	if (stock && pcpu_magazine_prefill(&pool->mag, stock, GFP_KERNEL) < stock) {
+	stock = first_stock(pools, i, &pool->mag.marks);
+	if (pcpu_magazine_prefill(&pool->mag, stock, GFP_KERNEL) < stock) {
 		pool_drain(pool);
 		pool_exit(pool);
 		return -ENOMEM;
 	}
-	/* From here on others may look at any time: pairs with bpf_mem_pool_of(). */
-	smp_store_release(&pools->pool[i], pool);
+	pool_show(pools, i, pool);
 	return 0;
-
-exit_slab:
-	bpf_mem_slab_exit(&pool->slab);
-free:
-	kfree(pool);
-	return -ENOMEM;
 }
 
 static struct bpf_mem_shape class_shape(unsigned int class)
@@ -488,11 +497,16 @@ static void make_class(struct bpf_mem_pools *pools, unsigned int class)
 {
 	struct bpf_mem_pool *lender = pools->pool[lender_of(class)];
 	struct bpf_mem_shape shape = class_shape(class);
+	struct bpf_mem_pool *pool = NULL;
 
-	if (!bpf_mem_test_permit_pool(class) || pool_make(pools, class, &shape, true))
+	if (bpf_mem_test_permit_pool(class))
+		pool = pool_make(pools, class, &shape);
+	if (!pool) {
 		bpf_mem_shrink_soon(lender);
-	else
-		take_over(pools->pool[class], lender);
+		return;
+	}
+	pool_show(pools, class, pool);
+	take_over(pool, lender);
 }
 
 /*
@@ -589,7 +603,7 @@ static int init_fixed(struct bpf_mem_alloc *ma, const struct bpf_mem_shape *shap
 		return -ENOMEM;
 	pools->objcg = creator_objcg();
 	guard(rwsem_read)(&bpf_mem_marks_sem);
-	err = pool_make(pools, 0, shape, false);
+	err = pool_make_stocked(pools, 0, shape);
 	if (err) {
 		pools_free(pools);
 		return err;
@@ -609,8 +623,8 @@ static int init_classes(struct bpf_mem_alloc *ma)
 		return -ENOMEM;
 	pools->objcg = creator_objcg();
 	guard(rwsem_read)(&bpf_mem_marks_sem);
-	err = pool_make(pools, BPF_MEM_LENDER_SMALL, &small, false) ?:
-	      pool_make(pools, BPF_MEM_LENDER_LARGE, &large, false);
+	err = pool_make_stocked(pools, BPF_MEM_LENDER_SMALL, &small) ?:
+	      pool_make_stocked(pools, BPF_MEM_LENDER_LARGE, &large);
 	if (err) {
 		pools_free(pools);
 		return err;
@@ -715,7 +729,7 @@ int bpf_mem_alloc_percpu_unit_init(struct bpf_mem_alloc *ma, int size)
 		return 0;
 	shape = plain_shape(bpf_mem_class_size[class], true);
 	guard(rwsem_read)(&bpf_mem_marks_sem);
-	err = pool_make(ma->pools, class, &shape, false);
+	err = pool_make_stocked(ma->pools, class, &shape);
 	if (!err)
 		collect_early(ma->pools->pool[class]);
 	return err;

@@ -270,7 +270,7 @@ struct bpf_mem_pools {
 static __always_inline struct bpf_mem_pool *
 bpf_mem_pool_of(struct bpf_mem_pools *pools, unsigned int i)
 {
-	/* Pairs with pool_make(): what is seen is whole. */
+	/* Pairs with pool_show(): what is seen is whole. */
 	return smp_load_acquire(&pools->pool[i]);
 }
 

@@ -27,13 +27,13 @@ help: ## Show this list
 	@echo 'installed with apt where root or passwordless sudo allows.'
 
 tree: ## Assemble base and overlay; the last line is the path of the tree
-	@$(PYTHON) $(TOOL)/overlay_tree.py
+	@$(PYTHON) $(TOOL)/overlay tree
 
 install: ## Copy the overlay into your own git tree: KSRC=/path [FORCE=1]
-	@$(PYTHON) $(TOOL)/overlay_install.py
+	@$(PYTHON) $(TOOL)/overlay install
 
 check: ## All tests there are; the last line is the sum
-	@$(PYTHON) $(TOOL)/check.py
+	@$(PYTHON) $(TOOL)/check
 
 check-python: ## Unit tests of our Python, and mypy
 check-model: ## The model of the magazine layer, in Spin
@@ -45,25 +45,25 @@ check-lint: ## shellcheck, checkpatch on files and commits, sparse
 check-newest: ## The suites on User-Mode Linux, 1 and 2 CPUs, on KSRC=newest
 
 $(CHECKS) check-newest: check-%:
-	@$(PYTHON) $(TOOL)/check.py $*
+	@$(PYTHON) $(TOOL)/check $*
 
 soak: ## Everything at once on x86_64, for TIME=10m
-	@$(PYTHON) $(TOOL)/soak.py '$(TIME)'
+	@$(PYTHON) $(TOOL)/check --soak '$(TIME)'
 
 selftests: ## The tree's BPF selftests in QEMU, base and ours, as a table (long)
-	@$(PYTHON) $(TOOL)/selftests.py
+	@$(PYTHON) $(TOOL)/selftests
 
 bench: ## Ours beside the base's allocator and others: tables, bench.json, bench.html
-	@$(PYTHON) $(TOOL)/bench.py $(MODE)
+	@$(PYTHON) $(TOOL)/bench $(MODE)
 
 bench-compare: ## What differs between two bench.json: A=old.json B=new.json
-	@$(PYTHON) $(TOOL)/bench.py compare '$(A)' '$(B)'
+	@$(PYTHON) $(TOOL)/bench --compare '$(A)' '$(B)'
 
 tune: ## Find watermarks by experiment; ARGS=--help tells more
-	@$(PYTHON) $(TOOL)/tune.py $(ARGS)
+	@$(PYTHON) $(TOOL)/tune $(ARGS)
 
 record: ## Record the traces that make tune replays, anew, in QEMU (long)
-	@$(PYTHON) $(TOOL)/record.py run
+	@$(PYTHON) $(TOOL)/record run
 
 clean: ## Remove build/: base, trees, kernel builds
 	rm -rf build

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any, List, Optional, Sequence
 
 sys.dont_write_bytecode = True
-import overlay_setup
-from overlay_host import Host, OverlayError, describe_os_error, guarded
-from overlay_tree import REPO, TOOL, Tree, assemble, locked, prepare_build
+from lib import packages
+from lib.host import Host, OverlayError, describe_os_error, guarded
+from overlay.tree import REPO, TOOL, Tree, assemble, locked, prepare_build
 
 CONFIGURING = ('run', 'config', 'build')   # verbs that compile something
 BOOTING = ('run', 'exec')                  # verbs that start a kernel
@@ -127,15 +127,15 @@ def machine(words: Words) -> str:
 	return os.path.basename(words.arch)
 
 
-def requirements(words: Words, ksrc: Optional[str]) -> List[overlay_setup.Requirement]:
+def requirements(words: Words, ksrc: Optional[str]) -> List[packages.Requirement]:
 	"""Everything this call needs installed, so that apt is asked only once."""
-	needed: List[overlay_setup.Requirement] = [*overlay_setup.PATCH]
+	needed: List[packages.Requirement] = [*packages.PATCH]
 	if not ksrc:
-		needed += overlay_setup.SOURCE
+		needed += packages.SOURCE
 	if words.verb in CONFIGURING and not words.wants_help:
-		needed += overlay_setup.build(machine(words))
+		needed += packages.build(machine(words))
 	if words.verb in BOOTING and not words.wants_help:
-		needed += overlay_setup.qemu(machine(words))
+		needed += packages.qemu(machine(words))
 	return needed
 
 
@@ -239,7 +239,7 @@ def main() -> int:
 	ksrc = os.environ.get('KSRC') or None
 	words = read_words(argv, cwd)
 	with locked(prepare_build(REPO), host):
-		overlay_setup.ensure(host, requirements(words, ksrc))
+		packages.ensure(host, requirements(words, ksrc))
 	tree = assemble(host, REPO, ksrc)
 	words = read_words(argv, cwd, tree.root)
 	for path in words.inputs:

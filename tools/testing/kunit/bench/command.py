@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The benchmark: `make bench`, and `make bench-compare A=old.json B=new.json`."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from typing import Any, Dict, List
+
+from lib import packages
+from lib.host import Host, OverlayError
+from overlay.tree import REPO, Tree, assemble, locked, prepare_build
+
+OUT = os.path.join(REPO, 'build', 'bench')
+VERSION = 1
+
+
+def _cpu_model() -> str:
+	try:
+		with open('/proc/cpuinfo', encoding='utf-8') as f:
+			names = [line.split(':', 1)[1].strip() for line in f
+				 if line.startswith('model name')]
+	except OSError:
+		names = []
+	return names[0] if names else platform.machine()
+
+
+def _commit(host: Host) -> str:
+	done = host.capture(['git', '-C', REPO, 'describe', '--always', '--dirty'])
+	return done.text.strip() if not done.status else 'unknown'
+
+
+def describe(host: Host, tree: Tree) -> Dict[str, Any]:
+	"""All of bench.json but the runs."""
+	return {'version': VERSION, 'commit': _commit(host), 'base': tree.base.label(),
+		'date': time.strftime('%Y-%m-%d %H:%M'),
+		'machine': {'cpus': os.cpu_count(), 'model': _cpu_model()}, 'runs': []}
+
+
+def read(path: str) -> Dict[str, Any]:
+	"""A bench.json that was written earlier."""
+	try:
+		with open(path, encoding='utf-8') as f:
+			data = json.load(f)
+	except OSError as e:
+		raise OverlayError(f'{path}: {e.strerror}: name a bench.json') from e
+	except ValueError as e:
+		raise OverlayError(f'{path} is no JSON: name a bench.json') from e
+	if not isinstance(data, dict) or data.get('version') != VERSION:
+		raise OverlayError(f'{path} is no bench.json of this version: measure again')
+	return data
+
+
+def _write(name: str, text: str) -> str:
+	os.makedirs(OUT, exist_ok=True)
+	path = os.path.join(OUT, name)
+	with open(path + '.new', 'w', encoding='utf-8') as f:
+		f.write(text)
+	os.replace(path + '.new', path)
+	return path
+
+
+def measure(host: Host, names: List[str]) -> int:
+	# These come with packages that set-up may just have installed.
+	from bench import figures
+	from bench import page
+	from bench import modes
+	from bench import table
+	from rich.console import Console
+
+	unknown = [name for name in names if name not in {mode.name for mode in modes.MODES}]
+	if unknown:
+		raise OverlayError(f'no mode {unknown[0]}: the modes are '
+				   f'{", ".join(mode.name for mode in modes.MODES)}')
+	tree = assemble(host, REPO, os.environ.get('KSRC') or None)
+	data = describe(host, tree)
+	console = Console(stderr=True)
+	interrupted = False
+	for mode in modes.MODES:
+		if names and mode.name not in names:
+			continue
+		lack = modes.lacks(tree, mode)
+		if lack and names:
+			raise OverlayError(f'{mode.name} needs a base with {lack}: use KSRC=newest')
+		if lack:
+			continue
+		host.say(f'{mode.name}: building the kernel and measuring')
+		try:
+			run = modes.run(console, REPO, tree, mode)
+		except KeyboardInterrupt:
+			interrupted = True
+			run = modes.result(tree, mode, False)
+		if run.samples:
+			data['runs'].append(run.as_json())
+		if interrupted:
+			break
+	if not data['runs']:
+		raise KeyboardInterrupt
+	found = figures.figures(data)
+	out = Console(width=None if sys.stdout.isatty() else 140)
+	table.show(out, data, found)
+	host.say('written: ' + _write('bench.json', json.dumps(data, indent=1) + '\n'))
+	host.say('written: ' + _write('bench.html', page.page(data, found)))
+	if interrupted:
+		host.say('interrupted: what was measured until then is kept and marked')
+		return 130
+	return int(any(run['failed'] or not run['complete'] for run in data['runs']))
+
+
+def compare(before: str, after: str) -> int:
+	from bench import figures
+	from bench import table
+	from rich.console import Console
+
+	old, new = read(before), read(after)
+	table.show_changes(Console(width=None if sys.stdout.isatty() else 140),
+				 figures.changes(figures.figures(old),
+						       figures.figures(new)))
+	return 0
+
+
+def parser() -> argparse.ArgumentParser:
+	p = argparse.ArgumentParser(
+		prog='bench', description='Measures what allocation costs, ours beside the base\'s own '
+		'and others, in one kernel. Prints tables, and writes build/bench/bench.json and '
+		'build/bench/bench.html.',
+		epilog='KSRC in the environment names another base.')
+	p.add_argument('modes', nargs='*', metavar='MODE', help='ways to run, for example '
+		       'instructions, native or smp (default: all that the base can run)')
+	p.add_argument('--compare', nargs=2, metavar=('OLD', 'NEW'), help='measure nothing; print '
+		       'what differs between two bench.json by more than the samples spread')
+	return p
+
+
+def main() -> int:
+	host = Host()
+	args = parser().parse_args()
+	if args.compare and not all(args.compare):
+		raise OverlayError('say which two: make bench-compare A=old.json B=new.json')
+	with locked(prepare_build(REPO), host):
+		needed = list(packages.BENCH)
+		if not args.compare:
+			needed += [] if os.environ.get('KSRC') else list(packages.SOURCE)
+			needed += [*packages.PATCH, *packages.build('x86_64'),
+				   *packages.qemu('x86_64')]
+		packages.ensure(host, needed)
+	packages.use_dist_packages()
+	if args.compare:
+		return compare(*args.compare)
+	return measure(host, args.modes)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs the benchmark's kernels and reads what they measured.
+
+Ways to run, named in every output:
+
+instructions	x86_64 under QEMU with -icount: guest instructions, exact and the
+		same each time; the figures to compare across commits
+native		User-Mode Linux: ns, to be compared within one run only
+smp		x86_64 under QEMU with four CPUs: ns, the same
+uml_smp		User-Mode Linux with two CPUs, where the base has that: ns, the same
+instructions16	the kernel of smp with 16 CPUs and -icount: creation and destruction
+cpus2, 16, 64	the kernel of smp with so many CPUs: memory of idle allocators
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Tuple
+
+from rich.console import Console
+
+from overlay.base import has_uml_smp
+from lib.host import OverlayError
+from overlay.tree import TOOL, Tree
+
+_SAMPLE = re.compile(r'# [\w.]+: bench: (\{.*\})\s*$')
+_FAILED = re.compile(r'^\s*not ok \d+ ([\w.-]+)')
+
+
+@dataclass(frozen=True)
+class Mode:
+	"""One way to run."""
+	name: str
+	unit: str                   # of the values that are times
+	arch: str
+	configs: Tuple[str, ...]    # names of files in configs/
+	options: Tuple[str, ...]    # further words for kunit.py
+	kernel: str = ''            # of which other mode, if not one of its own
+	uml_smp: bool = False       # needs a base that has it
+
+
+_SMP_CONFIGS = ('bench.config', 'bench_x86_64.config', 'bench_smp.config')
+
+MODES: Tuple[Mode, ...] = (
+	Mode('instructions', 'instructions', 'x86_64', ('bench.config', 'bench_x86_64.config'),
+	     ('--qemu_args=-icount shift=0,sleep=off', '--timeout=1200', 'bpf_memalloc_bench*')),
+	Mode('native', 'ns', 'um', ('bench.config', 'arch_um.config'),
+	     ('--timeout=1200', 'bpf_memalloc_bench*')),
+	Mode('smp', 'ns', 'x86_64', _SMP_CONFIGS,
+	     ('--qemu_args=-smp 4', '--timeout=1200', 'bpf_memalloc_bench_*m[pe]*')),
+	Mode('uml_smp', 'ns', 'um', ('bench.config', 'arch_um.config', 'um_smp.config'),
+	     ('--kernel_args=seccomp=on', '--kernel_args=ncpus=2', '--timeout=1200',
+	      'bpf_memalloc_bench*.bench_[ahp]*[rs]'),
+	     uml_smp=True),
+	Mode('instructions16', 'instructions', 'x86_64', _SMP_CONFIGS,
+	     ('--qemu_args=-icount shift=0,sleep=off -smp 16 -m 2048', '--timeout=1200',
+	      'bpf_memalloc_bench.bench_life'), 'smp'),
+	*(Mode(f'cpus{nr}', 'bytes', 'x86_64', _SMP_CONFIGS,
+	       (f'--qemu_args=-smp {nr} -m 2048', '--timeout=1200',
+		'bpf_memalloc_bench_memory.bench_idle*'), 'smp')
+	  for nr in (2, 16, 64)),
+)
+
+
+@dataclass
+class Run:
+	"""What one mode has measured; incomplete if it was cut short."""
+	mode: str
+	unit: str
+	kernel: str
+	config: str
+	complete: bool
+	failed: List[str]
+	samples: List[Dict[str, Any]]  # work, who, value (per operation), ops, errors
+
+	def as_json(self) -> Dict[str, Any]:
+		return dict(self.__dict__)
+
+
+def samples_in(log: str) -> Iterator[Dict[str, Any]]:
+	"""The measurements in a kernel's log."""
+	for line in log.splitlines():
+		match = _SAMPLE.search(line)
+		if not match:
+			continue
+		try:
+			sample = json.loads(match[1])
+		except ValueError:
+			continue  # the last line of a run that was cut short
+		yield sample
+
+
+def failed_in(log: str) -> List[str]:
+	"""Names of the cases that failed."""
+	return [match[1] for match in map(_FAILED.match, log.splitlines()) if match]
+
+
+def _read(path: str) -> str:
+	try:
+		with open(path, encoding='utf-8', errors='replace') as f:
+			return f.read()
+	except OSError:
+		return ''
+
+
+def folder_of(tree: Tree, mode: Mode) -> str:
+	return os.path.join(tree.folder, f'bench-{mode.kernel or mode.name}')
+
+
+def _command(repo: str, tree: Tree, mode: Mode) -> List[str]:
+	tool = os.path.join(repo, TOOL)
+	configs = [os.path.join(tool, 'configs', name) for name in mode.configs]
+	return [sys.executable, '-B', os.path.join(tool, 'kunit.py'), 'run', '--raw_output=all',
+		f'--arch={mode.arch}', f'--build_dir={folder_of(tree, mode)}',
+		*(f'--kunitconfig={config}' for config in configs), *mode.options]
+
+
+def _follow(console: Console, mode: Mode, command: List[str]) -> Tuple[int, List[str]]:
+	"""Run to the end, tell how far it is; status and last lines."""
+	last: List[str] = []
+	measured = 0
+	# A session of its own, so that Ctrl-C comes to us first and we end all of it.
+	with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+			      text=True, errors='replace', start_new_session=True) as process, \
+	     console.status(f'{mode.name}: building the kernel') as status:
+		assert process.stdout is not None
+		try:
+			for line in process.stdout:
+				last = last[-9:] + [line.rstrip()]
+				if _SAMPLE.search(line):
+					measured += 1
+					status.update(f'{mode.name}: {measured} measurements')
+		except KeyboardInterrupt:
+			os.killpg(process.pid, signal.SIGTERM)
+			process.wait()
+			raise
+		return process.wait(), last
+
+
+def _kernel_of(folder: str) -> str:
+	return _read(os.path.join(folder, 'include/config/kernel.release')).strip()
+
+
+def result(tree: Tree, mode: Mode, complete: bool) -> Run:
+	"""What the log of a mode says."""
+	folder = folder_of(tree, mode)
+	log = _read(os.path.join(folder, 'test.log'))
+	config = [line for line in _read(os.path.join(folder, '.kunitconfig')).splitlines()
+		  if line.strip()]
+	return Run(mode.name, mode.unit, _kernel_of(folder), ' '.join(sorted(config)), complete,
+		   failed_in(log), list(samples_in(log)))
+
+
+def lacks(tree: Tree, mode: Mode) -> str:
+	"""What the mode needs and the base does not have; empty if it can be run."""
+	if mode.uml_smp and not has_uml_smp(tree.root):
+		return 'User-Mode Linux with several CPUs'
+	return ''
+
+
+def forget(tree: Tree, mode: Mode) -> None:
+	"""Remove the log of an earlier run."""
+	path = os.path.join(folder_of(tree, mode), 'test.log')
+	if os.path.exists(path):
+		os.unlink(path)
+
+
+def run(console: Console, repo: str, tree: Tree, mode: Mode) -> Run:
+	"""Build and run one mode."""
+	forget(tree, mode)
+	status, last = _follow(console, mode, _command(repo, tree, mode))
+	done = result(tree, mode, status == 0)
+	if not done.samples:
+		raise OverlayError(f'{mode.name}: nothing was measured: {" / ".join(last[-2:])}')
+	return done

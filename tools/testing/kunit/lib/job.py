@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs a long command into a log, shows how it goes, leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Callable, Iterator, Mapping, Optional, Sequence
+
+from lib.host import Host, OverlayError
+
+_POLL = 0.2          # seconds between two looks at the command
+_PLAIN_EVERY = 60.0  # seconds between two lines where no terminal is
+_TAIL = 4096         # bytes of a log that are read for its last line
+_GRACE = 5.0         # seconds from the polite signal to the other one
+
+
+def last_line(path: str) -> str:
+	"""What a log says last, without blanks around it."""
+	try:
+		with open(path, 'rb') as f:
+			f.seek(max(os.path.getsize(path) - _TAIL, 0))
+			lines = f.read().decode('utf-8', 'replace').split('\n')
+	except OSError:
+		return ''
+	return next((' '.join(line.split()) for line in reversed(lines) if line.strip()), '')
+
+
+def first_error(path: str) -> str:
+	"""The line of a build's log that tells most about its failure; a kernel's too."""
+	try:
+		with open(path, encoding='utf-8', errors='replace') as f:
+			lines = [' '.join(line.split()) for line in f if line.strip()]
+	except OSError:
+		return 'no log'
+	for word in ('Kernel panic', 'undefined reference', 'error:', 'Error:', 'ERROR', 'FAILED', '***'):
+		for line in lines:
+			if word in line:
+				return line
+	return lines[-1] if lines else 'it said nothing'
+
+
+def _kill(process: 'subprocess.Popen[bytes]') -> None:
+	"""End a command with all that it started; they share a session of their own."""
+	for number, patience in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, None)):
+		try:
+			os.killpg(process.pid, number)
+			process.wait(patience)
+		except (ProcessLookupError, subprocess.TimeoutExpired):
+			pass
+	process.wait()
+
+
+@dataclass
+class _Display:
+	"""One line that is rewritten on a terminal, now and then a new one elsewhere."""
+	host: Host
+	what: str
+	start: float
+	shown: float = 0.0
+	width: int = 0
+
+	def update(self, text: str) -> None:
+		now = time.monotonic()
+		tty = sys.stderr.isatty()
+		if now - self.shown < (1.0 if tty else _PLAIN_EVERY):
+			return
+		self.shown = now
+		line = f'{self.what}, {now - self.start:.0f} s: {text}'
+		if not tty:
+			self.host.say(line)
+			return
+		columns = os.get_terminal_size(sys.stderr.fileno()).columns
+		print('\r\x1b[K' + line[:columns - 1], end='', file=sys.stderr, flush=True)
+
+	def close(self) -> None:
+		if sys.stderr.isatty() and self.shown > self.start:
+			print('\r\x1b[K', end='', file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+	"""Lets SIGTERM unwind the stack as Ctrl-C does, so that children end too."""
+	old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+	try:
+		yield
+	finally:
+		signal.signal(signal.SIGTERM, old)
+
+
+@dataclass(frozen=True)
+class Ended:
+	"""How a job ended. status: None if its time was up."""
+	status: Optional[int]
+	seconds: float
+
+
+def run(host: Host, what: str, command: Sequence[str], log: str,
+	cwd: Optional[str] = None, env: Optional[Mapping[str, str]] = None,
+	limit: float = float('inf'), progress: Optional[Callable[[], str]] = None) -> Ended:
+	"""Run a command with its output in a log file.
+
+	limit: seconds after which it is ended. progress: says where it is; the
+	last line of the log if there is none.
+	"""
+	os.makedirs(os.path.dirname(log), exist_ok=True)
+	start = time.monotonic()
+	display = _Display(host, what, start, start)
+	host.say(what)
+	with open(log, 'wb') as out, _terminable():
+		try:
+			process = subprocess.Popen(command, cwd=cwd, env=env, stdout=out,
+						   stderr=subprocess.STDOUT,
+						   stdin=subprocess.DEVNULL,
+						   start_new_session=True)
+		except OSError as e:
+			raise OverlayError(f'{command[0]}: {e.strerror}') from e
+		try:
+			while process.poll() is None:
+				if time.monotonic() - start > limit:
+					_kill(process)
+					return Ended(None, time.monotonic() - start)
+				display.update(progress() if progress else last_line(log))
+				time.sleep(_POLL)
+		finally:
+			_kill(process)
+			display.close()
+	return Ended(process.returncode, time.monotonic() - start)
+
+
+def build(host: Host, what: str, command: Sequence[str], log: str,
+	  cwd: Optional[str] = None, env: Optional[Mapping[str, str]] = None) -> None:
+	"""run(), for what must succeed."""
+	ended = run(host, what, command, log, cwd, env)
+	if ended.status:
+		raise OverlayError(f'{what}: failed: {first_error(log)} (log: {log})')

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests for overlay_install.py: a real git tree is changed wholly or not at all."""
+
+import os
+import subprocess
+import sys
+import unittest
+from typing import List
+
+from overlay import install as overlay_install
+from overlay import tree as overlay_tree
+from tests.fixtures import (NOBODY, PATCH, PUBLIC_PYTHON, Case, git, needs_root, read,
+			      snapshot, write)
+from lib.host import OverlayError
+
+
+class InstallTest(Case):
+
+	def setUp(self) -> None:
+		super().setUp()
+		git(self.linux, 'init')
+		git(self.linux, 'add', '.')
+		git(self.linux, 'commit', '-m', 'base')
+
+	def install(self, force: bool = False) -> List[str]:
+		return [f'{c.verb} {c.path}' for c in
+			overlay_install.install(self.host, self.repo, self.linux, force)]
+
+	def refuse(self, words: str, force: bool = False) -> None:
+		before = snapshot(self.linux)
+		with self.assertRaisesRegex(OverlayError, words):
+			self.install(force)
+		after = snapshot(self.linux)
+		for path in (p for p in before if '/.git' not in p):
+			self.assertEqual(before[path].split()[2:], after[path].split()[2:], path)
+		self.assertEqual(before.keys(), after.keys())
+
+	def test_copies_and_patches(self) -> None:
+		self.assertEqual(self.install(), ['patch kernel/bpf/hashtab.c',
+			'replace kernel/bpf/memalloc.c', 'add lib/tests/new_kunit.c'])
+		self.assertFalse(os.path.islink(os.path.join(self.linux, 'lib/tests/new_kunit.c')))
+		self.assertIn('ours\n', read(self.linux, 'kernel/bpf/hashtab.c'))
+		self.assertFalse([n for n in os.listdir(self.linux) if n.startswith('.overlay')])
+
+	def test_patch_for_the_version_of_the_tree(self) -> None:
+		write(self.repo, {'kernel/bpf/hashtab.c.7.3.patch': PATCH.replace('+ours', '+newer')})
+		self.install()
+		self.assertIn('ours\n', read(self.linux, 'kernel/bpf/hashtab.c'))
+		git(self.linux, 'checkout', '.')
+		write(self.linux, {'Makefile': 'VERSION = 7\nPATCHLEVEL = 3\n'})
+		self.install(force=True)
+		self.assertIn('newer\n', read(self.linux, 'kernel/bpf/hashtab.c'))
+		names = os.listdir(os.path.join(self.linux, 'kernel/bpf'))
+		self.assertFalse([name for name in names if name.endswith('.patch')])
+
+	def test_again_after_commit_changes_nothing(self) -> None:
+		self.install()
+		git(self.linux, 'add', '.')
+		git(self.linux, 'commit', '-m', 'overlay')
+		self.assertEqual(self.install(), [])
+
+	def test_installed_tree_serves_as_base(self) -> None:
+		self.install()
+		root = overlay_tree.assemble(self.host, self.repo, self.linux).root
+		self.assertEqual(os.readlink(os.path.join(root, 'kernel/bpf/hashtab.c')),
+				 os.path.join(self.linux, 'kernel/bpf/hashtab.c'))
+
+	def test_dirty_tree(self) -> None:
+		write(self.linux, {'kernel/bpf/core.c': 'changed\n'})
+		self.refuse('uncommitted changes .first: kernel/bpf/core.c')
+		self.assertTrue(self.install(force=True))
+		self.assertEqual(read(self.linux, 'kernel/bpf/core.c'), 'changed\n')
+
+	def test_untracked_file_of_the_same_name(self) -> None:
+		write(self.linux, {'lib/tests/new_kunit.c': 'precious\n', 'notes': ''})
+		self.refuse('uncommitted changes .first: lib/tests/new_kunit.c')
+
+	def test_untracked_other_files_do_not_matter(self) -> None:
+		write(self.linux, {'notes': ''})
+		self.assertTrue(self.install())
+
+	def test_patch_that_does_not_apply(self) -> None:
+		write(self.linux, {'kernel/bpf/hashtab.c': 'other\n'})
+		git(self.linux, 'commit', '-am', 'other')
+		self.refuse('hashtab.c.patch does not apply')
+		self.refuse('hashtab.c.patch does not apply', force=True)
+
+	def test_no_git(self) -> None:
+		os.rename(os.path.join(self.linux, '.git'), os.path.join(self.work, 'git'))
+		self.refuse('no git checkout')
+		self.assertTrue(self.install(force=True))
+
+	def test_no_tree_named(self) -> None:
+		with self.assertRaisesRegex(OverlayError, 'KSRC=/path'):
+			overlay_install.install(self.host, self.repo, None, False)
+
+	@needs_root
+	def test_no_permission(self) -> None:
+		tool = os.path.join(self.add_tool(), 'overlay')
+		os.chmod(self.work, 0o755)
+		before = snapshot(self.linux)
+		done = subprocess.run([PUBLIC_PYTHON, '-B', tool, 'install'], text=True, capture_output=True,
+				      env={**os.environ, 'KSRC': self.linux, 'FORCE': '1'},
+				      user=NOBODY, group=NOBODY, extra_groups=[])
+		self.assertEqual(done.returncode, 1)
+		self.assert_one_line(done.stderr, 'make install: ', 'Permission denied')
+		self.assertEqual(before, snapshot(self.linux))
+
+	def test_says_what_it_did(self) -> None:
+		tool = os.path.join(self.add_tool(), 'overlay')
+		done = subprocess.run([sys.executable, '-B', tool, 'install'], text=True, capture_output=True,
+				      env={**os.environ, 'KSRC': self.linux})
+		self.assertEqual(done.returncode, 0, done.stderr)
+		self.assertIn('patch   kernel/bpf/hashtab.c\n', done.stdout)
+		self.assertIn('1 added, 1 replaced, 1 patched in', done.stdout.splitlines()[-1])

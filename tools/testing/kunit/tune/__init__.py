@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`make tune`: watermarks that suit a workload, by experiment."""

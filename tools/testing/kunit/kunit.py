@@ -20,8 +20,9 @@ from typing import Any, List, Optional, Sequence
 
 sys.dont_write_bytecode = True
 from lib import packages
+from lib.files import REPO, TOOL, locked
 from lib.host import Host, OverlayError, describe_os_error, guarded
-from overlay.tree import REPO, TOOL, Tree, assemble, locked, prepare_build
+from overlay.tree import Tree, assemble, prepare_build
 
 CONFIGURING = ('run', 'config', 'build')   # verbs that compile something
 BOOTING = ('run', 'exec')                  # verbs that start a kernel

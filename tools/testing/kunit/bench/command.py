@@ -5,36 +5,30 @@ import argparse
 import json
 import os
 import platform
-import sys
 import time
 from typing import Any, Dict, List
 
-from lib import packages
+from bench import figures, modes
+from lib import files, packages, report
+from lib.files import REPO, locked
 from lib.host import Host, OverlayError
-from overlay.tree import REPO, Tree, assemble, locked, prepare_build
+from overlay.tree import Tree, commit, prepare_build, ready
 
 OUT = os.path.join(REPO, 'build', 'bench')
 VERSION = 1
+_WIDTH = 140         # of tables where no terminal is
 
 
 def _cpu_model() -> str:
-	try:
-		with open('/proc/cpuinfo', encoding='utf-8') as f:
-			names = [line.split(':', 1)[1].strip() for line in f
-				 if line.startswith('model name')]
-	except OSError:
-		names = []
+	names = [line.split(':', 1)[1].strip()
+		 for line in files.read('/proc/cpuinfo', '').splitlines()
+		 if line.startswith('model name')]
 	return names[0] if names else platform.machine()
-
-
-def _commit(host: Host) -> str:
-	done = host.capture(['git', '-C', REPO, 'describe', '--always', '--dirty'])
-	return done.text.strip() if not done.status else 'unknown'
 
 
 def describe(host: Host, tree: Tree) -> Dict[str, Any]:
 	"""All of bench.json but the runs."""
-	return {'version': VERSION, 'commit': _commit(host), 'base': tree.base.label(),
+	return {'version': VERSION, 'commit': commit(host), 'base': tree.base.label(),
 		'date': time.strftime('%Y-%m-%d %H:%M'),
 		'machine': {'cpus': os.cpu_count(), 'model': _cpu_model()}, 'runs': []}
 
@@ -42,8 +36,7 @@ def describe(host: Host, tree: Tree) -> Dict[str, Any]:
 def read(path: str) -> Dict[str, Any]:
 	"""A bench.json that was written earlier."""
 	try:
-		with open(path, encoding='utf-8') as f:
-			data = json.load(f)
+		data = json.loads(files.read(path))
 	except OSError as e:
 		raise OverlayError(f'{path}: {e.strerror}: name a bench.json') from e
 	except ValueError as e:
@@ -55,28 +48,19 @@ def read(path: str) -> Dict[str, Any]:
 
 def _write(name: str, text: str) -> str:
 	os.makedirs(OUT, exist_ok=True)
-	path = os.path.join(OUT, name)
-	with open(path + '.new', 'w', encoding='utf-8') as f:
-		f.write(text)
-	os.replace(path + '.new', path)
-	return path
+	return files.write(os.path.join(OUT, name), text)
 
 
 def measure(host: Host, names: List[str]) -> int:
-	# These come with packages that set-up may just have installed.
-	from bench import figures
-	from bench import page
-	from bench import modes
-	from bench import table
-	from rich.console import Console
-
 	unknown = [name for name in names if name not in {mode.name for mode in modes.MODES}]
 	if unknown:
 		raise OverlayError(f'no mode {unknown[0]}: the modes are '
 				   f'{", ".join(mode.name for mode in modes.MODES)}')
-	tree = assemble(host, REPO, os.environ.get('KSRC') or None)
+	tree = ready(host, [*packages.BENCH, *packages.build('x86_64'), *packages.qemu('x86_64')])
+	# These come with packages that set-up may just have installed.
+	from bench import page, table
+
 	data = describe(host, tree)
-	console = Console(stderr=True)
 	interrupted = False
 	for mode in modes.MODES:
 		if names and mode.name not in names:
@@ -86,9 +70,8 @@ def measure(host: Host, names: List[str]) -> int:
 			raise OverlayError(f'{mode.name} needs a base with {lack}: use KSRC=newest')
 		if lack:
 			continue
-		host.say(f'{mode.name}: building the kernel and measuring')
 		try:
-			run = modes.run(console, REPO, tree, mode)
+			run = modes.run(host, tree, mode)
 		except KeyboardInterrupt:
 			interrupted = True
 			run = modes.result(tree, mode, False)
@@ -99,8 +82,7 @@ def measure(host: Host, names: List[str]) -> int:
 	if not data['runs']:
 		raise KeyboardInterrupt
 	found = figures.figures(data)
-	out = Console(width=None if sys.stdout.isatty() else 140)
-	table.show(out, data, found)
+	table.show(report.console(_WIDTH), data, found)
 	host.say('written: ' + _write('bench.json', json.dumps(data, indent=1) + '\n'))
 	host.say('written: ' + _write('bench.html', page.page(data, found)))
 	if interrupted:
@@ -109,15 +91,15 @@ def measure(host: Host, names: List[str]) -> int:
 	return int(any(run['failed'] or not run['complete'] for run in data['runs']))
 
 
-def compare(before: str, after: str) -> int:
-	from bench import figures
+def compare(host: Host, before: str, after: str) -> int:
+	with locked(prepare_build(REPO), host):
+		packages.ensure(host, packages.BENCH)
+	packages.use_dist_packages()
 	from bench import table
-	from rich.console import Console
 
 	old, new = read(before), read(after)
-	table.show_changes(Console(width=None if sys.stdout.isatty() else 140),
-				 figures.changes(figures.figures(old),
-						       figures.figures(new)))
+	table.show_changes(report.console(_WIDTH),
+			   figures.changes(figures.figures(old), figures.figures(new)))
 	return 0
 
 
@@ -127,8 +109,9 @@ def parser() -> argparse.ArgumentParser:
 		'and others, in one kernel. Prints tables, and writes build/bench/bench.json and '
 		'build/bench/bench.html.',
 		epilog='KSRC in the environment names another base.')
-	p.add_argument('modes', nargs='*', metavar='MODE', help='ways to run, for example '
-		       'instructions, native or smp (default: all that the base can run)')
+	p.add_argument('modes', nargs='*', metavar='MODE', help='ways to run '
+		       '(default: all that the base can run): ' +
+		       ', '.join(mode.name for mode in modes.MODES))
 	p.add_argument('--compare', nargs=2, metavar=('OLD', 'NEW'), help='measure nothing; print '
 		       'what differs between two bench.json by more than the samples spread')
 	return p
@@ -139,14 +122,6 @@ def main() -> int:
 	args = parser().parse_args()
 	if args.compare and not all(args.compare):
 		raise OverlayError('say which two: make bench-compare A=old.json B=new.json')
-	with locked(prepare_build(REPO), host):
-		needed = list(packages.BENCH)
-		if not args.compare:
-			needed += [] if os.environ.get('KSRC') else list(packages.SOURCE)
-			needed += [*packages.PATCH, *packages.build('x86_64'),
-				   *packages.qemu('x86_64')]
-		packages.ensure(host, needed)
-	packages.use_dist_packages()
 	if args.compare:
-		return compare(*args.compare)
+		return compare(host, *args.compare)
 	return measure(host, args.modes)

@@ -15,17 +15,14 @@ cpus2, 16, 64	the kernel of smp with so many CPUs: memory of idle allocators
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Tuple
 
-from rich.console import Console
-
+from lib import files, job
+from lib.host import Host, OverlayError
+from lib.kernel import Kernel
 from overlay.base import has_uml_smp
-from lib.host import OverlayError
-from overlay.tree import TOOL, Tree
+from overlay.tree import Tree
 
 _SAMPLE = re.compile(r'# [\w.]+: bench: (\{.*\})\s*$')
 _FAILED = re.compile(r'^\s*not ok \d+ ([\w.-]+)')
@@ -41,6 +38,11 @@ class Mode:
 	options: Tuple[str, ...]    # further words for kunit.py
 	kernel: str = ''            # of which other mode, if not one of its own
 	uml_smp: bool = False       # needs a base that has it
+
+	def built(self) -> Kernel:
+		"""What is built and booted for it."""
+		return Kernel(self.name, self.arch, f'bench-{self.kernel or self.name}',
+			      self.configs, self.options)
 
 
 _SMP_CONFIGS = ('bench.config', 'bench_x86_64.config', 'bench_smp.config')
@@ -99,59 +101,15 @@ def failed_in(log: str) -> List[str]:
 	return [match[1] for match in map(_FAILED.match, log.splitlines()) if match]
 
 
-def _read(path: str) -> str:
-	try:
-		with open(path, encoding='utf-8', errors='replace') as f:
-			return f.read()
-	except OSError:
-		return ''
-
-
-def folder_of(tree: Tree, mode: Mode) -> str:
-	return os.path.join(tree.folder, f'bench-{mode.kernel or mode.name}')
-
-
-def _command(repo: str, tree: Tree, mode: Mode) -> List[str]:
-	tool = os.path.join(repo, TOOL)
-	configs = [os.path.join(tool, 'configs', name) for name in mode.configs]
-	return [sys.executable, '-B', os.path.join(tool, 'kunit.py'), 'run', '--raw_output=all',
-		f'--arch={mode.arch}', f'--build_dir={folder_of(tree, mode)}',
-		*(f'--kunitconfig={config}' for config in configs), *mode.options]
-
-
-def _follow(console: Console, mode: Mode, command: List[str]) -> Tuple[int, List[str]]:
-	"""Run to the end, tell how far it is; status and last lines."""
-	last: List[str] = []
-	measured = 0
-	# A session of its own, so that Ctrl-C comes to us first and we end all of it.
-	with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-			      text=True, errors='replace', start_new_session=True) as process, \
-	     console.status(f'{mode.name}: building the kernel') as status:
-		assert process.stdout is not None
-		try:
-			for line in process.stdout:
-				last = last[-9:] + [line.rstrip()]
-				if _SAMPLE.search(line):
-					measured += 1
-					status.update(f'{mode.name}: {measured} measurements')
-		except KeyboardInterrupt:
-			os.killpg(process.pid, signal.SIGTERM)
-			process.wait()
-			raise
-		return process.wait(), last
-
-
-def _kernel_of(folder: str) -> str:
-	return _read(os.path.join(folder, 'include/config/kernel.release')).strip()
-
-
 def result(tree: Tree, mode: Mode, complete: bool) -> Run:
 	"""What the log of a mode says."""
-	folder = folder_of(tree, mode)
-	log = _read(os.path.join(folder, 'test.log'))
-	config = [line for line in _read(os.path.join(folder, '.kunitconfig')).splitlines()
+	kernel = mode.built()
+	folder = kernel.where(tree.folder)
+	log = files.read(kernel.log(tree.folder), '')
+	config = [line for line in files.read(os.path.join(folder, '.kunitconfig'), '').splitlines()
 		  if line.strip()]
-	return Run(mode.name, mode.unit, _kernel_of(folder), ' '.join(sorted(config)), complete,
+	release = files.read(os.path.join(folder, 'include/config/kernel.release'), '').strip()
+	return Run(mode.name, mode.unit, release, ' '.join(sorted(config)), complete,
 		   failed_in(log), list(samples_in(log)))
 
 
@@ -162,18 +120,21 @@ def lacks(tree: Tree, mode: Mode) -> str:
 	return ''
 
 
-def forget(tree: Tree, mode: Mode) -> None:
-	"""Remove the log of an earlier run."""
-	path = os.path.join(folder_of(tree, mode), 'test.log')
-	if os.path.exists(path):
-		os.unlink(path)
-
-
-def run(console: Console, repo: str, tree: Tree, mode: Mode) -> Run:
+def run(host: Host, tree: Tree, mode: Mode) -> Run:
 	"""Build and run one mode."""
-	forget(tree, mode)
-	status, last = _follow(console, mode, _command(repo, tree, mode))
-	done = result(tree, mode, status == 0)
+	kernel = mode.built()
+	said = kernel.where(tree.folder) + '.log'
+	files.remove(kernel.log(tree.folder))
+
+	def progress() -> str:
+		measured = len(list(samples_in(files.read(said, ''))))
+		return f'{measured} measurements' if measured else 'building the kernel'
+
+	ended = job.run(host, f'{mode.name}: building the kernel and measuring',
+			kernel.command('run', tree.folder, '--raw_output=all'), said,
+			progress=progress)
+	done = result(tree, mode, ended.status == 0)
 	if not done.samples:
-		raise OverlayError(f'{mode.name}: nothing was measured: {" / ".join(last[-2:])}')
+		raise OverlayError(f'{mode.name}: nothing was measured: {job.last_line(said)} '
+				   f'(log: {said})')
 	return done

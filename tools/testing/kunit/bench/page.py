@@ -5,8 +5,8 @@ from typing import Any, Dict, List, Tuple
 
 import jinja2
 
-from lib import report
 from bench.figures import COMPARISON, GOALS, Figure, Key, contenders, judge, row, works
+from lib import report
 
 _COLOURS = {'ours': '#1b6ca8', 'peer': '#d1495b', 'kmalloc': '#8d8d8d',
 	    'kmalloc_nolock': '#7b5ea7',

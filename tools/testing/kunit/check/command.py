@@ -13,9 +13,10 @@ from typing import Callable, Dict, List, Optional, Sequence
 from check import lint, model, soak, suites
 from check.step import FAIL, Context, Tally, read_excuses
 from lib import packages
+from lib.files import REPO, TOOL
 from lib.host import Host, OverlayError, describe_os_error
 from overlay.newest import WORD as NEWEST
-from overlay.tree import REPO, TOOL, assemble, locked, prepare_build
+from overlay.tree import ready
 
 Step = Callable[[Context], Tally]
 
@@ -52,8 +53,7 @@ def use_base(names: Sequence[str]) -> Optional[str]:
 
 def requirements(names: Sequence[str]) -> List[packages.Requirement]:
 	"""Everything the named steps need, so that apt is asked only once."""
-	needed = [] if base_of(names) else list(packages.SOURCE)
-	needed += packages.PATCH
+	needed: List[packages.Requirement] = []
 	if set(names) & {'uml', 'kasan', 'lint', 'newest'}:
 		needed += packages.build('um')
 	if 'model' in names:
@@ -106,9 +106,8 @@ def parser() -> argparse.ArgumentParser:
 
 def setup(host: Host, names: Sequence[str]) -> Context:
 	"""Everything that the named steps need."""
-	with locked(prepare_build(REPO), host):
-		packages.ensure(host, requirements(names))
-	tree = assemble(host, REPO, use_base(names))
+	use_base(names)
+	tree = ready(host, requirements(names))
 	excuses = read_excuses(os.path.join(REPO, TOOL, 'lint_excuses'))
 	return Context(host, REPO, tree, excuses)
 

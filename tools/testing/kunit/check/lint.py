@@ -7,10 +7,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Dict, List, Sequence, Tuple
 
-from lib import packages
-from check.suites import UML, X86_64, Kernel
 from check.step import (FAIL, Context, Tally, excuse, first_line, in_kernel, own_files,
 			package_root, verdict)
+from check.suites import UML, X86_64
+from lib import packages
+from lib.kernel import Kernel
 
 # checkpatch.pl types that cannot apply to this repository:
 IGNORED: Dict[str, str] = {
@@ -180,7 +181,7 @@ def _sparse(context: Context, kernel: Kernel, sources: Sequence[str]) -> Tally:
 
 	Only lines about our files count: the base's headers are not ours to mend.
 	"""
-	folder = kernel.folder(context)
+	folder = kernel.where(context.tree.folder)
 	context.host.say(f'running sparse in {folder}')
 	objects = [s[:-2] + '.o' for s in sources]
 	done = context.host.capture(
@@ -213,7 +214,7 @@ def sparse(context: Context) -> Tally:
 	total = Tally()
 	for kernel in (UML, X86_64):
 		found = [p for p in rest if os.path.exists(
-			os.path.join(kernel.folder(context), p[:-2] + '.o'))]
+			os.path.join(kernel.where(context.tree.folder), p[:-2] + '.o'))]
 		if found:
 			total += _sparse(context, kernel, found)
 		rest = [p for p in rest if p not in found]

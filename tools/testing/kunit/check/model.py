@@ -5,8 +5,8 @@ import glob
 import os
 import re
 
-from lib import packages
 from check.step import FAIL, Context, Tally
+from lib import packages
 
 
 def count_run(text: str) -> Tally:

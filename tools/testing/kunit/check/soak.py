@@ -11,6 +11,7 @@ from dataclasses import replace
 from check import suites
 from check.step import Context, Tally
 from lib.host import OverlayError
+from lib.kernel import Kernel
 
 _UNITS = {'s': 1, 'm': 60, 'h': 3600}
 # Minutes are cases; each may wait for idle allocators to shrink afterwards.
@@ -25,7 +26,7 @@ def seconds_of(text: str) -> int:
 	return int(match[1]) * _UNITS[match[2]]
 
 
-def kernel(seconds: int) -> suites.Kernel:
+def kernel(seconds: int) -> Kernel:
 	"""The x86_64 kernel of `make check`, with one suite for so many seconds."""
 	return replace(suites.X86_64, options=(
 		'--qemu_args=-smp 4', f'--timeout={_SLACK * seconds + 600}',

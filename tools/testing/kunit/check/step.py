@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import List, Sequence, Tuple
 
+from lib import files
 from lib.host import Host, OverlayError
 from overlay.base import git_files, walk
 from overlay.tree import KERNEL_FOLDERS, Tree
@@ -54,17 +55,13 @@ class Context:
 def read_excuses(path: str) -> Tuple[Excuse, ...]:
 	"""Reads lines `linter file: text: reason`; a reason is required."""
 	excuses: List[Excuse] = []
-	if not os.path.exists(path):
-		return ()
-	with open(path, encoding='utf-8') as f:
-		for number, line in enumerate(f, 1):
-			if not line.strip() or line.startswith('#'):
-				continue
-			parts = [p.strip() for p in line.split(': ', 2)]
-			if len(parts) != 3 or not all(parts):
-				raise OverlayError(f'{path}:{number}: should read '
-						   '`linter file: text: reason`')
-			excuses.append(Excuse(*parts))
+	for number, line in enumerate(files.read(path, '').splitlines(), 1):
+		if not line.strip() or line.startswith('#'):
+			continue
+		parts = [p.strip() for p in line.split(': ', 2)]
+		if len(parts) != 3 or not all(parts):
+			raise OverlayError(f'{path}:{number}: should read `linter file: text: reason`')
+		excuses.append(Excuse(*parts))
 	return tuple(excuses)
 
 
@@ -108,5 +105,4 @@ def package_root(repo: str, folder: str) -> str:
 
 
 def first_line(path: str) -> str:
-	with open(path, encoding='utf-8', errors='replace') as f:
-		return f.readline()
+	return files.read(path, '').partition('\n')[0]

@@ -3,40 +3,26 @@
 
 import json
 import os
-import re
-import sys
-from dataclasses import dataclass
-from typing import Any, List, Tuple
+from typing import Any
 
 from check.step import FAIL, Context, Tally, verdict
+from lib import files
+from lib.kernel import SUITES, Kernel
+from lib.kernel_log import trouble_in
 from overlay.base import has_uml_smp
 
-# What a kernel prints when something is wrong, whatever the tests say.
-TROUBLE = re.compile(r'\bWARNING:|\bBUG:|\bKASAN:|\bUBSAN:|possible recursive locking|'
-		     r'\bINFO: (rcu|task)|suspicious RCU|\bOops\b|Call Trace|'
-		     r'Kernel panic|general protection fault')
 _STATUS = {'PASS': Tally(passed=1), 'SKIP': Tally(skipped=1)}
 
 
-@dataclass(frozen=True)
-class Kernel:
-	"""One configuration in which the suites are run."""
-	name: str
-	arch: str
-	fragments: Tuple[str, ...] = ()      # names of files in configs/
-	options: Tuple[str, ...] = ()        # further words for kunit.py
-
-	def folder(self, context: Context) -> str:
-		return os.path.join(context.tree.folder, f'kunit-{self.name}')
-
-
-UML = Kernel('um', 'um', ('arch_um.config',))
-UML_KASAN = Kernel('um-kasan', 'um', ('arch_um.config', 'kasan.config'), ('--timeout=900',))
+UML = Kernel('um', 'um', 'kunit-um', (SUITES, 'arch_um.config'))
+UML_KASAN = Kernel('um-kasan', 'um', 'kunit-um-kasan', (SUITES, 'arch_um.config', 'kasan.config'),
+		   ('--timeout=900',))
 # Several CPUs, where the base has them there (7.x).
-UML_SMP = Kernel('um-smp', 'um', ('arch_um.config', 'um_smp.config'),
+UML_SMP = Kernel('um-smp', 'um', 'kunit-um-smp', (SUITES, 'arch_um.config', 'um_smp.config'),
 		 ('--kernel_args=seccomp=on', '--kernel_args=ncpus=2', '--timeout=900'))
 # Lock debugging is part of the only x86_64 build, which saves a second one.
-X86_64 = Kernel('x86_64-lockdep', 'x86_64', ('arch_x86_64.config', 'lockdep.config'),
+X86_64 = Kernel('x86_64-lockdep', 'x86_64', 'kunit-x86_64-lockdep',
+		(SUITES, 'arch_x86_64.config', 'lockdep.config'),
 		('--qemu_args=-smp 4', '--timeout=1200'))
 
 
@@ -50,21 +36,13 @@ def count_cases(group: Any) -> Tally:
 	return total
 
 
-def trouble_in(log: str) -> List[str]:
-	"""The lines of a kernel log that report trouble."""
-	return [line.rstrip() for line in log.splitlines() if TROUBLE.search(line)]
-
-
 def read_log(context: Context, kernel: Kernel) -> Tally:
 	"""One check: the kernel's log is there and nothing in it is alarming."""
-	name = f'kernel log of {kernel.name}'
 	try:
-		path = os.path.join(kernel.folder(context), 'test.log')
-		with open(path, encoding='utf-8', errors='replace') as f:
-			lines = trouble_in(f.read())
+		lines = trouble_in(files.read(kernel.log(context.tree.folder)))
 	except OSError:
 		lines = ['there is none: the kernel was not started']
-	return verdict(context.host, name, lines)
+	return verdict(context.host, f'kernel log of {kernel.name}', lines)
 
 
 def run_uml_smp(context: Context) -> Tally:
@@ -77,21 +55,13 @@ def run_uml_smp(context: Context) -> Tally:
 
 def run(context: Context, kernel: Kernel) -> Tally:
 	"""Build this kernel, run all suites on it, count."""
-	folder = kernel.folder(context)
-	report = os.path.join(folder, 'report.json')
-	for old in (report, os.path.join(folder, 'test.log')):
-		if os.path.exists(old):
-			os.unlink(old)
-	tool = os.path.join(context.repo, 'tools/testing/kunit')
-	configs = [os.path.join(context.repo, '.kunitconfig')]
-	configs += [os.path.join(tool, 'configs', fragment) for fragment in kernel.fragments]
+	parent = context.tree.folder
+	report = os.path.join(kernel.where(parent), 'report.json')
+	files.remove(report, kernel.log(parent))
 	status = context.host.stream(
-		[sys.executable, '-B', os.path.join(tool, 'kunit.py'), 'run',
-		 f'--arch={kernel.arch}', f'--build_dir={folder}', f'--json={report}',
-		 *(f'--kunitconfig={config}' for config in configs), *kernel.options])
+		kernel.command('run', parent, f'--json={report}', repo=context.repo))
 	try:
-		with open(report, encoding='utf-8') as f:
-			cases = count_cases(json.load(f))
+		cases = count_cases(json.loads(files.read(report)))
 	except (OSError, ValueError):
 		context.host.say(f'FAILED {kernel.name}: no result, see above')
 		return FAIL

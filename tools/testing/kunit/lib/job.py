@@ -4,16 +4,16 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Callable, Iterator, Mapping, Optional, Sequence
 
+from lib import files
 from lib.host import Host, OverlayError
+from lib.report import Progress
 
 _POLL = 0.2          # seconds between two looks at the command
-_PLAIN_EVERY = 60.0  # seconds between two lines where no terminal is
 _TAIL = 4096         # bytes of a log that are read for its last line
 _GRACE = 5.0         # seconds from the polite signal to the other one
 
@@ -30,13 +30,10 @@ def last_line(path: str) -> str:
 
 
 def first_error(path: str) -> str:
-	"""The line of a build's log that tells most about its failure; a kernel's too."""
-	try:
-		with open(path, encoding='utf-8', errors='replace') as f:
-			lines = [' '.join(line.split()) for line in f if line.strip()]
-	except OSError:
-		return 'no log'
-	for word in ('Kernel panic', 'undefined reference', 'error:', 'Error:', 'ERROR', 'FAILED', '***'):
+	"""The line of a build's log that tells most about its failure."""
+	lines = [' '.join(line.split()) for line in files.read(path, 'no log').splitlines()
+		 if line.strip()]
+	for word in ('undefined reference', 'error:', 'Error:', 'ERROR', 'FAILED', '***'):
 		for line in lines:
 			if word in line:
 				return line
@@ -52,33 +49,6 @@ def _kill(process: 'subprocess.Popen[bytes]') -> None:
 		except (ProcessLookupError, subprocess.TimeoutExpired):
 			pass
 	process.wait()
-
-
-@dataclass
-class _Display:
-	"""One line that is rewritten on a terminal, now and then a new one elsewhere."""
-	host: Host
-	what: str
-	start: float
-	shown: float = 0.0
-	width: int = 0
-
-	def update(self, text: str) -> None:
-		now = time.monotonic()
-		tty = sys.stderr.isatty()
-		if now - self.shown < (1.0 if tty else _PLAIN_EVERY):
-			return
-		self.shown = now
-		line = f'{self.what}, {now - self.start:.0f} s: {text}'
-		if not tty:
-			self.host.say(line)
-			return
-		columns = os.get_terminal_size(sys.stderr.fileno()).columns
-		print('\r\x1b[K' + line[:columns - 1], end='', file=sys.stderr, flush=True)
-
-	def close(self) -> None:
-		if sys.stderr.isatty() and self.shown > self.start:
-			print('\r\x1b[K', end='', file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -108,9 +78,8 @@ def run(host: Host, what: str, command: Sequence[str], log: str,
 	"""
 	os.makedirs(os.path.dirname(log), exist_ok=True)
 	start = time.monotonic()
-	display = _Display(host, what, start, start)
 	host.say(what)
-	with open(log, 'wb') as out, _terminable():
+	with open(log, 'wb') as out, _terminable(), Progress(host, what) as display:
 		try:
 			process = subprocess.Popen(command, cwd=cwd, env=env, stdout=out,
 						   stderr=subprocess.STDOUT,
@@ -123,11 +92,10 @@ def run(host: Host, what: str, command: Sequence[str], log: str,
 				if time.monotonic() - start > limit:
 					_kill(process)
 					return Ended(None, time.monotonic() - start)
-				display.update(progress() if progress else last_line(log))
+				display.at(progress or (lambda: last_line(log)))
 				time.sleep(_POLL)
 		finally:
 			_kill(process)
-			display.close()
 	return Ended(process.returncode, time.monotonic() - start)
 
 

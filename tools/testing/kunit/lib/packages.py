@@ -41,6 +41,13 @@ BENCH = (RICH, Requirement(f'{DIST_PACKAGES}/jinja2/__init__.py', 'python3-jinja
 	 Requirement(f'{DIST_PACKAGES}/matplotlib/__init__.py', 'python3-matplotlib'))
 TUNE = (*BENCH, Requirement('cpio', 'cpio'),
 	Requirement(f'{DIST_PACKAGES}/distributed/__init__.py', 'python3-distributed'))
+# For kernels with type information, and what is linked with libelf.
+ELF = (Requirement('pahole', 'dwarves'), Requirement('/usr/include/gelf.h', 'libelf-dev'),
+       Requirement('/usr/include/zlib.h', 'zlib1g-dev'))
+CAPABILITIES = (Requirement('/usr/include/sys/capability.h', 'libcap-dev'),)
+# For a guest with a file system of its own.
+GUEST = (Requirement('busybox', 'busybox-static'), Requirement('cpio', 'cpio'),
+	 Requirement('setpriv', 'util-linux'), Requirement('ldd', 'libc-bin'))
 LINT = (Requirement('git', 'git'), Requirement('sparse', 'sparse'),
 	Requirement('mypy', 'mypy'), Requirement('shellcheck', 'shellcheck'))
 

@@ -2,12 +2,17 @@
 """Traces of allocation patterns, as text: see Documentation/bpf/memalloc_tune.rst."""
 
 import heapq
+import os
 import re
 from dataclasses import dataclass
 from typing import Dict, Hashable, Iterable, List
 
+from lib.files import REPO
 from lib.host import OverlayError
 
+# The traces that come with the overlay.
+TRACES = os.path.join(REPO, 'kernel', 'bpf', 'tests', 'traces')
+SUFFIX = '.trace'
 FIRST = '# bpf_mem trace 1'
 
 

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from typing import Dict, Optional, Sequence, Set, Tuple
 
-from lib import packages
+from lib import files, packages
 from lib.host import Host, OverlayError
 
 OLDEST = (6, 12)
@@ -39,11 +39,7 @@ class Base:
 
 def read_version(root: str) -> Optional[Tuple[int, int]]:
 	"""(VERSION, PATCHLEVEL) of a kernel tree, None if this is not one."""
-	try:
-		with open(os.path.join(root, 'Makefile'), encoding='utf-8', errors='replace') as f:
-			head = f.read(4096)
-	except OSError:
-		return None
+	head = files.read(os.path.join(root, 'Makefile'), '')[:4096]
 	found = [re.search(rf'^{word}\s*=\s*(\d+)\s*$', head, re.M)
 		 for word in ('VERSION', 'PATCHLEVEL')]
 	if found[0] is None or found[1] is None:
@@ -53,11 +49,7 @@ def read_version(root: str) -> Optional[Tuple[int, int]]:
 
 def has_uml_smp(root: str) -> bool:
 	"""Whether a kernel tree has User-Mode Linux with several CPUs."""
-	try:
-		with open(os.path.join(root, 'arch/um/Kconfig'), encoding='utf-8') as f:
-			return 'config SMP\n' in f
-	except OSError:
-		return False
+	return 'config SMP' in files.read(os.path.join(root, 'arch/um/Kconfig'), '').splitlines()
 
 
 def check(root: str, name: str) -> Base:
@@ -236,18 +228,13 @@ def check_interface(base: Base, ours: Dict[str, str]) -> None:
 	"""
 	if HEADER not in ours and ALLOCATOR not in ours:
 		return
-
-	def text_of(path: str) -> str:
-		with open(path, encoding='utf-8', errors='replace') as f:
-			return f.read()
-
-	wanted = functions(text_of(os.path.join(base.root, HEADER)))
+	wanted = functions(files.read(os.path.join(base.root, HEADER)))
 	header = ours.get(HEADER, os.path.join(base.root, HEADER))
-	declared = functions(text_of(header))
+	declared = functions(files.read(header))
 	defined: Set[str] = {n for n, body in declared.items() if body}
 	for path, file in ours.items():
 		if re.fullmatch(r'kernel/bpf/[^/]+\.c', path):
-			defined |= defined_in(text_of(file))
+			defined |= defined_in(files.read(file))
 	for name in sorted(wanted):
 		if name not in declared:
 			lack = f'our {HEADER} does not declare'

@@ -5,9 +5,10 @@ import argparse
 import os
 from typing import Optional
 
+from lib.files import REPO
 from lib.host import Host
 from overlay.install import install
-from overlay.tree import REPO, assemble
+from overlay.tree import assemble
 
 
 def parser() -> argparse.ArgumentParser:

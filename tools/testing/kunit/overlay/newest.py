@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import Callable, List, Optional, Tuple
 
-from lib import packages
-from lib.host import Host, OverlayError, Output
+from lib import files, packages
+from lib.host import Host, Output, OverlayError
 from overlay.base import Base, check, default_base, need_space, unpack
 
 WORD = 'newest'            # as in KSRC=newest
@@ -175,8 +175,7 @@ def _read_note(note: str, now: float) -> Optional[Package]:
 	try:
 		if not 0 <= now - os.stat(note).st_mtime < DAY:
 			return None
-		with open(note, encoding='utf-8') as f:
-			words = f.read().split()
+		words = files.read(note).split()
 	except OSError:
 		return None
 	if len(words) != 2 or not _PACKAGE.fullmatch(words[0]):
@@ -228,8 +227,7 @@ def newest_base(host: Host, build: str, lock_fd: int,
 			if package.number() > packages.default_number() and \
 			   not os.path.isdir(package.folder(build)):
 				_unpack(host, apt, package, build, lock_fd)
-			with open(note, 'w', encoding='utf-8') as f:
-				f.write(f'{package.name} {package.version}\n')
+			files.write(note, f'{package.name} {package.version}\n')
 	except OverlayError as e:
 		found = unpacked(build)
 		if not found:

@@ -9,7 +9,9 @@ repository or of what `make install` copies.
 
 import os
 import re
-from typing import Dict, Optional, Tuple
+from typing import Dict, Tuple
+
+from lib import files
 
 FOLDER = 'kernel/bpf/tests'
 
@@ -38,24 +40,16 @@ def renamed(text: str) -> str:
 	return text
 
 
-def _read(root: str, path: str) -> Optional[str]:
-	try:
-		with open(os.path.join(root, path), encoding='utf-8') as f:
-			return f.read()
-	except OSError:
-		return None
-
-
 def peer_files(root: str) -> Dict[str, bytes]:
 	"""Path in the assembled tree -> content, for a base at `root`.
 
 	Empty if the base has no allocator of its own, or if that is ours already
 	(after `make install`): there is nothing to compare with then.
 	"""
-	texts = {path: _read(root, path) for path in _FILES}
+	texts = {path: files.read(os.path.join(root, path), '') for path in _FILES}
 	memalloc = texts['kernel/bpf/memalloc.c']
-	if memalloc is None or 'pcpu_magazine' in memalloc or \
+	if 'pcpu_magazine' in memalloc or \
 	   not re.search(r'^int bpf_mem_alloc_init\(', memalloc, re.M):
 		return {}
 	return {f'{FOLDER}/{_FILES[path]}': renamed(text).encode()
-		for path, text in texts.items() if text is not None}
+		for path, text in texts.items() if text}

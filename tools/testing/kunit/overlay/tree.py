@@ -8,30 +8,27 @@ Two notes are kept beside the tree: which paths were ever laid, to know what to
 remove, and a digest of the last completed plan, which saves reading each link.
 """
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import stat
 import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Dict, Iterator, Optional, Set, Tuple, Union
+from typing import Dict, Optional, Sequence, Set, Tuple, Union
 
-from lib import packages
+from lib import files, packages
+from lib.files import REPO, TOOL, locked
 from lib.host import Host, OverlayError
 from overlay.base import (OLDEST, Base, check_interface, default_base, git_files, list_files,
 			  user_base, walk)
-from overlay.newest import WORD as NEWEST
 from overlay.newest import newest_base
+from overlay.newest import WORD as NEWEST
 from overlay.peer import peer_files
 
-REPO = os.path.realpath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 4))
 # Top folders of the repository that correspond to the kernel's.
 KERNEL_FOLDERS = ('include', 'lib', 'kernel', 'Documentation', 'mm', 'net',
 		  'samples', 'scripts', 'arch', 'tools')
-TOOL = 'tools/testing/kunit'
 # What an editor, Python or patch(1) leaves behind, for checkouts without git.
 _LITTER = re.compile(r'(^|/)__pycache__/|\.(orig|rej|pyc|swp)$|~$')
 _PATCH_NAME = re.compile(r'(?P<path>.*?)(\.(?P<version>\d[\d.]*))?\.patch')
@@ -255,21 +252,6 @@ def _digest(wanted: Dict[str, Entry]) -> str:
 	return hashlib.sha256(os.fsencode('\0'.join(sorted(lines)))).hexdigest()
 
 
-def _read_note(path: str) -> str:
-	try:
-		with open(path, encoding='utf-8', errors='surrogateescape') as f:
-			return f.read()
-	except FileNotFoundError:
-		return ''
-
-
-def _write_note(path: str, text: str, scratch: str) -> None:
-	new = os.path.join(scratch, 'note')
-	with open(new, 'w', encoding='utf-8', errors='surrogateescape') as f:
-		f.write(text)
-	os.replace(new, path)
-
-
 def converge(root: str, wanted: Dict[str, Entry], notes: str, scratch: str) -> int:
 	"""Turn the folder `root` into what is wanted; number of paths changed.
 
@@ -279,7 +261,7 @@ def converge(root: str, wanted: Dict[str, Entry], notes: str, scratch: str) -> i
 	"""
 	laid_note, plan_note = os.path.join(notes, 'laid'), os.path.join(notes, 'plan')
 	digest = _digest(wanted)
-	if _read_note(plan_note) == digest:
+	if files.read(plan_note, '', 'surrogateescape') == digest:
 		present = walk(root)
 		doubtful = [path for path, want in wanted.items()
 			    if present.get(path) is not True or not isinstance(want, str)]
@@ -287,11 +269,10 @@ def converge(root: str, wanted: Dict[str, Entry], notes: str, scratch: str) -> i
 			return 0
 	else:
 		doubtful = list(wanted)
-	laid = set(_read_note(laid_note).split('\0')) - {''}
-	if os.path.lexists(plan_note):
-		os.unlink(plan_note)
+	laid = set(files.read(laid_note, '', 'surrogateescape').split('\0')) - {''}
+	files.remove(plan_note)
 	if not wanted.keys() <= laid:
-		_write_note(laid_note, '\0'.join(laid | wanted.keys()), scratch)
+		files.write(laid_note, '\0'.join(laid | wanted.keys()))
 	changed = 0
 	for path in laid - wanted.keys():
 		_remove(root, path)
@@ -303,24 +284,9 @@ def converge(root: str, wanted: Dict[str, Entry], notes: str, scratch: str) -> i
 			_put(full, wanted[path], scratch)
 			changed += 1
 	if laid != wanted.keys():
-		_write_note(laid_note, '\0'.join(wanted), scratch)
-	_write_note(plan_note, digest, scratch)
+		files.write(laid_note, '\0'.join(wanted))
+	files.write(plan_note, digest)
 	return changed
-
-
-@contextmanager
-def locked(folder: str, host: Host) -> Iterator[int]:
-	"""Hold an exclusive lock on a folder for the block; yields its descriptor."""
-	lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-	try:
-		try:
-			fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-		except BlockingIOError:
-			host.say(f'waiting for another run that uses {folder}')
-			fcntl.flock(lock, fcntl.LOCK_EX)
-		yield lock
-	finally:
-		os.close(lock)
 
 
 def prepare_build(repo: str) -> str:
@@ -371,3 +337,21 @@ def assemble(host: Host, repo: str, ksrc: Optional[str]) -> Tree:
 					raise
 				os.rename(new, root)
 	return Tree(root, folder, base)
+
+
+def commit(host: Host) -> str:
+	"""Which commit of ours this is, for reports."""
+	done = host.capture(['git', '-C', REPO, 'describe', '--always', '--dirty'])
+	return done.text.strip() if not done.status else 'unknown'
+
+
+def ready(host: Host, needed: Sequence[packages.Requirement]) -> Tree:
+	"""What every command begins with: install all that is missing, assemble the tree.
+
+	needed: what the command wants beyond that. KSRC names the base.
+	"""
+	ksrc = os.environ.get('KSRC') or None
+	with locked(prepare_build(REPO), host):
+		packages.ensure(host, [*([] if ksrc else packages.SOURCE), *packages.PATCH, *needed])
+	packages.use_dist_packages()
+	return assemble(host, REPO, ksrc)

@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Dict, List, Sequence, Tuple
 
-from selftests import image as selftests_image
-from lib import job
+from lib import files, job
+from lib.guest import ICOUNT, Guest
 from lib.host import Host, OverlayError
-from selftests.build import Kernel
+from lib.kernel import Build
+from lib.kernel_log import worst_line
 from selftests.choice import USE_CASES, Choice
-from selftests.image import Step
+from selftests.image import Step, make
 
 CPUS = 2
 MEMORY = 3072             # MiB
@@ -25,7 +26,7 @@ _BENCH_TIME = {'native': '-w 1 -d 5', 'icount': '-w 1 -d 2'}
 # What a boot adds to the words of QEMU.
 BOOTS: Dict[str, Tuple[str, ...]] = {
 	'native': (),
-	'icount': ('-icount', 'shift=0,sleep=off'),
+	'icount': ICOUNT,
 }
 _BEGIN = re.compile(r'^@@ begin (\S+)$')
 _END = re.compile(r'^@@ end (\S+) (-?\d+) (\d+)$')
@@ -91,48 +92,35 @@ def read_results(text: str) -> Tuple[Dict[str, Outcome], bool]:
 	return outcomes, complete
 
 
-def _read(path: str) -> str:
-	try:
-		with open(path, encoding='utf-8', errors='replace') as f:
-			return f.read()
-	except FileNotFoundError:
-		return ''
+def qemu(target: Build, image: str, boot: str, log: str, results: str) -> List[str]:
+	"""The words that start a boot; the kernel's log and results go to files."""
+	return Guest(target.image, image, MEMORY, ('rdinit=/init',), CPUS,
+		     (f'file:{log}', f'file:{results}'), ('-cpu', 'max', *BOOTS[boot])).qemu()
 
 
-def qemu(kernel: Kernel, image: str, boot: str, log: str, results: str) -> List[str]:
-	# setpriv: the emulator dies with us, however we die.
-	return ['setpriv', '--pdeathsig', 'KILL', 'qemu-system-x86_64', '-nodefaults',
-		'-display', 'none', '-m', str(MEMORY), '-smp', str(CPUS), '-accel', 'tcg',
-		'-bios', 'qboot.rom', '-cpu', 'max', *BOOTS[boot], '-no-reboot',
-		'-kernel', kernel.image, '-initrd', image,
-		'-append', 'console=ttyS0 panic=-1 rdinit=/init',
-		'-serial', f'file:{log}', '-serial', f'file:{results}']
-
-
-def boot(host: Host, kernel: Kernel, user: str, steps: Sequence[Step], name: str) -> Boot:
+def boot(host: Host, target: Build, user: str, steps: Sequence[Step], name: str) -> Boot:
 	"""One boot from beginning to end."""
-	image = kernel.file(f'{name}.cpio')
-	log, results = kernel.file(f'{name}-kernel.log'), kernel.file(f'{name}-results.log')
-	for old in (log, results):
-		if os.path.exists(old):
-			os.unlink(old)
-	selftests_image.make(host, user, kernel, steps, image)
+	image = target.file(f'{name}.cpio')
+	log, results = target.file(f'{name}-kernel.log'), target.file(f'{name}-results.log')
+	said = target.file(f'{name}-qemu.log')
+	files.remove(log, results)
+	make(host, user, target, steps, image)
 
 	def progress() -> str:
-		begun = [line for line in _read(results).split('\n') if line.startswith('@@ begin ')]
+		begun = [line for line in files.read(results, '').split('\n') if line.startswith('@@ begin ')]
 		where = begun[-1].split()[2] if begun else 'booting'
 		return f'{len(begun)} of {len(steps)}: {where}'
 
-	ended = job.run(host, f'running {len(steps)} tests on {kernel.name} ({name})',
-				  qemu(kernel, image, name, log, results),
-				  kernel.file(f'{name}-qemu.log'), limit=_LIMIT_BOOT, progress=progress)
+	ended = job.run(host, f'running {len(steps)} tests on {target.name} ({name})',
+			qemu(target, image, name, log, results), said,
+			limit=_LIMIT_BOOT, progress=progress)
 	os.unlink(image)
-	text = _read(log)
+	text = files.read(log, '')
 	if not text:
-		said = job.last_line(kernel.file(f'{name}-qemu.log'))
-		raise OverlayError(f'QEMU ended with status {ended.status}: {said or "no reason given"}')
-	outcomes, complete = read_results(_read(results))
+		raise OverlayError(f'QEMU ended with status {ended.status}: '
+				   f'{job.last_line(said) or "no reason given"}')
+	outcomes, complete = read_results(files.read(results, ''))
 	if not outcomes:
-		raise OverlayError(f'{kernel.name} did not come to its first test: '
-				   f'{job.first_error(log)} (kernel log: {log})')
+		raise OverlayError(f'{target.name} did not come to its first test: '
+				   f'{worst_line(text)} (kernel log: {log})')
 	return Boot(outcomes, text, complete)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Builds kernels, the module of the selftests, and the selftests.
+"""Builds the module of the selftests, and the selftests.
 
 The user-space side, with all BPF objects, is built once, from the base and
 against the base's type information, and both kernels run these same files: the
@@ -10,11 +10,11 @@ kernel, its test module, is built for each.
 
 import os
 import shutil
-from dataclasses import dataclass
 from typing import List, Sequence, Tuple
 
-from lib import job
+from lib import files, job
 from lib.host import Host, OverlayError
+from lib.kernel import Build, build_plain, fragment, make
 from selftests.choice import FOLDER, PROGRAMS, Choice
 from selftests.tools import Clang
 
@@ -34,89 +34,26 @@ _OFF = ('feature-llvm=0', 'feature-libbfd=0', 'PCAP_CFLAGS=', 'PCAP_LIBS=',
 	'TRUNNER_EXTRA_FILES=')
 
 
-@dataclass(frozen=True)
-class Kernel:
-	"""One of the two kernels, and where its build lies."""
-	name: str      # 'base' or 'ours'
-	source: str    # the tree
-	folder: str    # for both
-
-	@property
-	def objects(self) -> str:
-		return os.path.join(self.folder, self.name)
-
-	@property
-	def image(self) -> str:
-		return os.path.join(self.objects, 'arch/x86/boot/bzImage')
-
-	@property
-	def module(self) -> str:
-		return self.file(f'module/{MODULE}')
-
-	def file(self, name: str) -> str:
-		"""Where something else that is made for this kernel goes."""
-		return os.path.join(self.folder, f'{self.name}-{name}')
+def module(target: Build) -> str:
+	"""The path of the module that goes with a kernel."""
+	return target.file(f'module/{MODULE}')
 
 
-def _make(*words: str) -> List[str]:
-	# -L: a link that now points elsewhere is newer than what was built from it.
-	return ['make', '-L', f'-j{os.cpu_count() or 1}', *words]
-
-
-def lost_options(fragment: str, config: str) -> List[str]:
-	"""Lines of a fragment that a finished .config does not fulfil."""
-	have = set(config.splitlines())
-	wanted = [line for line in fragment.splitlines()
-		  if line.startswith(('CONFIG_', '# CONFIG_'))]
-	return [line for line in wanted if line not in have and not
-		(line.endswith(' is not set') and not
-		 any(other.startswith(line.split()[1] + '=') for other in have))]
-
-
-def configure(host: Host, kernel: Kernel, fragment: str) -> None:
-	"""Write the .config, if the fragment or the tree asks for another one."""
-	os.makedirs(kernel.objects, exist_ok=True)
-	path = os.path.join(kernel.objects, '.config')
-	new = path + '.new'
-	shutil.copy(fragment, new)
-	job.build(host, f'configuring the kernel ({kernel.name})',
-			    _make('-s', '-C', kernel.source, 'ARCH=x86_64', f'O={kernel.objects}',
-				  f'KCONFIG_CONFIG={new}', 'olddefconfig'), kernel.file('config.log'))
-	with open(new, encoding='utf-8') as f:
-		config = f.read()
-	with open(fragment, encoding='utf-8') as f:
-		lost = lost_options(f.read(), config)
-	if lost:
-		raise OverlayError(f'{fragment}: {kernel.source} does not take {lost[0]}'
-				   f'{f" and {len(lost) - 1} more" if lost[1:] else ""}: '
-				   'a dependency is missing, or another base is needed')
-	if os.path.exists(path):
-		with open(path, encoding='utf-8') as f:
-			if f.read() == config:
-				os.unlink(new)
-				return
-	os.replace(new, path)
-
-
-def build_kernel(host: Host, kernel: Kernel, fragment: str) -> None:
+def build_kernel(host: Host, target: Build, config: str = fragment()) -> None:
 	"""The kernel, then the test module against it.
 
 	A module carries type information that refers to the kernel's by number:
 	it goes with one linked vmlinux and no other.
 	"""
-	configure(host, kernel, fragment)
-	job.build(host, f'building the kernel ({kernel.name})',
-			    _make('-C', kernel.source, 'ARCH=x86_64', f'O={kernel.objects}',
-				  'bzImage', 'modules'), kernel.file('kernel.log'))
-	folder = os.path.dirname(kernel.module)
+	build_plain(host, target, config)
+	folder = os.path.dirname(module(target))
 	shutil.rmtree(folder, ignore_errors=True)
-	shutil.copytree(_module_source(kernel.source), folder)
+	shutil.copytree(_module_source(target.source), folder)
 	_cut_makefile(os.path.join(folder, 'Makefile'))
-	job.build(host, f'building {MODULE} ({kernel.name})',
-			    _make('-C', kernel.objects, f'M={folder}', 'modules'),
-			    kernel.file('module.log'))
-	if not os.path.exists(kernel.module):
-		raise OverlayError(f'{kernel.module} was not built: see {kernel.file("module.log")}')
+	job.build(host, f'building {MODULE} ({target.name})',
+		  make('-C', target.objects, f'M={folder}', 'modules'), target.file('module.log'))
+	if not os.path.exists(module(target)):
+		raise OverlayError(f'{module(target)} was not built: see {target.file("module.log")}')
 
 
 def _module_source(root: str) -> str:
@@ -129,8 +66,7 @@ def _module_source(root: str) -> str:
 
 def _cut_makefile(path: str) -> None:
 	"""Build the one module, from here: others beside it are for other tests."""
-	with open(path, 'w', encoding='utf-8') as f:
-		f.write('obj-m := bpf_testmod.o\nCFLAGS_bpf_testmod.o := -I$(src)\n')
+	files.write(path, 'obj-m := bpf_testmod.o\nCFLAGS_bpf_testmod.o := -I$(src)\n')
 
 
 def copy_sources(root: str, choice: Choice, folder: str) -> None:
@@ -159,7 +95,7 @@ def user_words(choice: Choice, clang: Clang, vmlinux: str) -> Tuple[str, ...]:
 		f'LSKELS_EXTRA={" ".join(f"{n}.c" for n in sorted(choice.light_too))}', *_OFF)
 
 
-def build_user(host: Host, base: Kernel, choice: Choice, clang: Clang, folder: str) -> None:
+def build_user(host: Host, base: Build, choice: Choice, clang: Clang, folder: str) -> None:
 	"""The selftests, their BPF objects and bpftool, below `folder`.
 
 	Its name stands for its sources: others of its kind are of no more use.
@@ -177,5 +113,5 @@ def build_user(host: Host, base: Kernel, choice: Choice, clang: Clang, folder: s
 	env = {k: v for k, v in os.environ.items() if k not in
 	       ('OUTPUT', 'O', 'KBUILD_OUTPUT', 'MAKELEVEL', 'MAKEFLAGS')}
 	job.build(host, 'building the selftests',
-			    _make('-C', where, *words, 'test_progs', 'bench', *PROGRAMS),
-			    folder + '.log', env=env)
+		  make('-C', where, *words, 'test_progs', 'bench', *PROGRAMS),
+		  folder + '.log', env=env)

@@ -14,24 +14,22 @@ import os
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-from lib import packages
-from selftests import build
-from selftests import choice as selftests_choice
-from selftests import report
-from selftests import boots
-from selftests import tools
+from lib import files, packages
+from lib.files import REPO, locked
 from lib.host import Host, OverlayError
+from lib.kernel import BPF, Build, fragment
 from overlay.base import Base, walk
-from overlay.tree import REPO, TOOL, Tree, assemble, locked, prepare_build, read_overlay
-from selftests.build import Kernel
+from overlay.tree import Tree, read_overlay, ready
+from selftests import boots, build, report, tools
+from selftests.choice import Choice, choose
 from selftests.report import Result
 
-FRAGMENT = os.path.join(REPO, TOOL, 'configs', 'selftests.config')
 # Bytes: two kernels with debug information, the selftests, a guest's files.
 SPACE = 6 * 2**30
 _SYSCTL = 'kernel/bpf/memalloc_map.c'
 # Files of ours that decide what is run and how its output is read.
-_OWN = ('build.py', 'choice.py', 'image.py', 'boots.py', 'report.py', 'init.sh', 'sysctl.sh')
+_OWN = ('build.py', 'choice.py', 'image.py', 'boots.py', 'report.py', 'init.sh', 'sysctl.sh',
+	'../lib/guest.py', '../lib/initramfs.py', '../lib/kernel.py', '../lib/kernel_log.py')
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,10 @@ class Work:
 	"""What both halves share."""
 	host: Host
 	folder: str                       # build/<base>/selftests
-	choice: selftests_choice.Choice
+	choice: Choice
 	common: str                       # hash of what both results depend on
 	user: str                         # the selftests, once built
-	base: Kernel
+	base: Build
 
 
 def _hash(*parts: str) -> str:
@@ -79,8 +77,7 @@ def overlay_identity(host: Host, repo: str, version: Tuple[int, int]) -> str:
 def read_cache(path: str, key: str) -> Optional[Result]:
 	"""The result of an earlier run, if it is of these inputs."""
 	try:
-		with open(path, encoding='utf-8') as f:
-			data = json.load(f)
+		data = json.loads(files.read(path))
 		if data['key'] == key:
 			return report.from_json(data)
 	except (OSError, ValueError, KeyError, TypeError):
@@ -89,65 +86,61 @@ def read_cache(path: str, key: str) -> Optional[Result]:
 
 
 def write_cache(path: str, key: str, result: Result) -> None:
-	new = path + '.new'
-	with open(new, 'w', encoding='utf-8') as f:
-		json.dump({'key': key, **result.to_json()}, f, indent=1)
-	os.replace(new, path)
+	files.write(path, json.dumps({'key': key, **result.to_json()}, indent=1))
 
 
-def run_kernel(work: Work, kernel: Kernel, has_sysctl: bool) -> Tuple[Result, bool]:
+def run_kernel(work: Work, target: Build, has_sysctl: bool) -> Tuple[Result, bool]:
 	"""All boots of one kernel; and whether all came to their end."""
 	result, complete = Result(), True
 	for name in boots.BOOTS:
 		steps = boots.plan(work.choice, name, has_sysctl)
-		boot = boots.boot(work.host, kernel, work.user, steps, name)
+		boot = boots.boot(work.host, target, work.user, steps, name)
 		report.read_boot(result, name, boot, [step.name for step in steps])
 		complete &= boot.complete
 	return result, complete
 
 
-def half(work: Work, kernel: Kernel, identity: str, has_sysctl: bool) -> Result:
+def half(work: Work, target: Build, identity: str, has_sysctl: bool) -> Result:
 	"""The result for one kernel, from the cache if nothing has changed."""
 	key = _hash(work.common, identity)
-	cache = kernel.file('results.json')
+	cache = target.file('results.json')
 	result = read_cache(cache, key)
 	if result:
-		work.host.say(f'{kernel.name}: nothing has changed since the last run')
+		work.host.say(f'{target.name}: nothing has changed since the last run')
 		return result
-	build.build_kernel(work.host, kernel, FRAGMENT)
-	if kernel is not work.base and not os.path.exists(
+	build.build_kernel(work.host, target)
+	if target is not work.base and not os.path.exists(
 			os.path.join(work.base.objects, 'vmlinux')):
-		build.build_kernel(work.host, work.base, FRAGMENT)
+		build.build_kernel(work.host, work.base)
 	build.build_user(work.host, work.base, work.choice,
 				   tools.clang(work.host), work.user)
-	result, complete = run_kernel(work, kernel, has_sysctl)
+	result, complete = run_kernel(work, target, has_sysctl)
 	# A guest that stopped half-way shall be seen again, not remembered.
 	if complete:
 		write_cache(cache, key, result)
 	return result
 
 
-def _describe(choice: selftests_choice.Choice) -> str:
+def _describe(choice: Choice) -> str:
 	"""The same words for the same choice: sets have no order of their own."""
 	return repr((choice.prog_tests, choice.tests, sorted(choice.programs),
 		     sorted(choice.light), sorted(choice.light_too)))
 
 
 def prepare(host: Host, tree: Tree) -> Work:
-	folder = os.path.join(tree.folder, 'selftests')
+	folder = BPF.where(tree.folder)
 	os.makedirs(folder, exist_ok=True)
 	free = host.free_bytes(folder)
 	if free < SPACE and not os.path.exists(os.path.join(folder, 'ours-results.json')):
 		raise OverlayError(f'{folder}: {free >> 20} MiB free, {SPACE >> 20} MiB are needed: '
 				   'free some disk space')
-	choice = selftests_choice.choose(tree.base.root)
+	choice = choose(tree.base.root)
 	for name in choice.missing:
 		host.say(f'{tree.base.label()} has no selftest {name}')
-	tool = os.path.join(REPO, TOOL)
 	sources = _hash(base_identity(tree.base), tools.versions(host), _describe(choice),
-			_hash_files([FRAGMENT]))
-	own = _hash_files([os.path.join(tool, 'selftests', name) for name in _OWN])
-	base = Kernel('base', tree.base.root, folder)
+			_hash_files([fragment()]))
+	own = _hash_files([os.path.join(os.path.dirname(__file__), name) for name in _OWN])
+	base = Build('base', tree.base.root, folder)
 	return Work(host, folder, choice, _hash(sources, own), os.path.join(folder, f'user-{sources}'),
 		    base)
 
@@ -161,15 +154,12 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
 	parser().parse_args()
 	host = Host()
-	ksrc = os.environ.get('KSRC') or None
-	with locked(prepare_build(REPO), host):
-		packages.ensure(host, tools.requirements(host))
-	tree = assemble(host, REPO, ksrc)
+	tree = ready(host, tools.requirements(host))
 	os.environ['PYTHONDONTWRITEBYTECODE'] = '1'
 	work = prepare(host, tree)
 	with locked(work.folder, host):
 		base = half(work, work.base, 'base', False)
-		ours = half(work, Kernel('ours', tree.root, work.folder),
+		ours = half(work, Build('ours', tree.root, work.folder),
 			    overlay_identity(host, REPO, tree.base.version),
 			    os.path.exists(os.path.join(tree.root, _SYSCTL)))
 	report.show(base, ours)

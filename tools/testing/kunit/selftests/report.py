@@ -2,14 +2,13 @@
 """Reads what the guests said, compares base and ours, prints the table."""
 
 import re
-import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from lib import packages
-from check.suites import trouble_in
-from selftests.choice import USE_CASES
+from lib.kernel_log import trouble_in
+from lib.report import console
 from selftests.boots import BOOTS, Boot, Outcome
+from selftests.choice import USE_CASES
 
 OK, FAIL, SKIP = 'ok', 'fail', 'skip'
 _VERDICT = re.compile(r'^#\d+(?:/\d+)?\s+(\S+?):(OK|FAIL|SKIP)\b.*$', re.M)
@@ -177,28 +176,26 @@ def _style(cell: str) -> str:
 
 def show(base: Result, ours: Result) -> None:
 	"""The tables, on standard output."""
-	packages.use_dist_packages()
 	# Only here: the module may have been installed by this very run.
-	from rich.console import Console
 	from rich.table import Table
 	from rich.text import Text
-	console = Console(width=None if sys.stdout.isatty() else 120)
+	out = console(120)
 	table = Table(title='BPF selftests of the tree')
 	for title in ('test', 'base', 'ours', ''):
 		table.add_column(title, overflow='fold', no_wrap=title != '')
 	for step, left, right, remark in rows(base, ours):
 		table.add_row(step, Text(left, _style(left)), Text(right, _style(right)), Text(remark))
-	console.print(table)
+	out.print(table)
 	table = Table(title='bench htab-mem: dynamic / preallocated, operations per second')
 	for title in ('use-case', 'base', 'ours'):
 		table.add_column(title)
 	for row in bench_rows(base, ours):
 		table.add_row(*row)
-	console.print(table)
+	out.print(table)
 	for line in ours.memory:
-		console.print(Text(line))
+		out.print(Text(line))
 	for name, result in (('base', base), ('ours', ours)):
 		for where, lines in result.trouble.items():
 			for line in dict.fromkeys(lines):
-				console.print(Text(f'kernel log of {name} ({where}): {line}'))
+				out.print(Text(f'kernel log of {name} ({where}): {line}'))
 	print(summary(base, ours))

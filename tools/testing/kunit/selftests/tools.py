@@ -15,14 +15,6 @@ OLDEST_CLANG = 18
 CLANG = 19
 _NEWEST_CLANG = 40   # no release of that number is in sight
 
-BUILD = (Requirement('pahole', 'dwarves'), Requirement('/usr/include/gelf.h', 'libelf-dev'),
-	 Requirement('/usr/include/zlib.h', 'zlib1g-dev'),
-	 Requirement('/usr/include/sys/capability.h', 'libcap-dev'))
-RUN = (Requirement('busybox', 'busybox-static'), Requirement('cpio', 'cpio'),
-       Requirement('setpriv', 'util-linux'), Requirement('ldd', 'libc-bin'),
-       packages.RICH)
-
-
 @dataclass(frozen=True)
 class Clang:
 	"""A clang that compiles for BPF, by the suffix of its commands."""
@@ -53,8 +45,8 @@ def find_clang(host: Host) -> Tuple[Clang, ...]:
 
 def requirements(host: Host) -> List[Requirement]:
 	"""What has to be installed, the kernel's source excepted."""
-	needed = [*packages.PATCH, *packages.build('x86_64'),
-		  *packages.qemu('x86_64'), *BUILD, *RUN]
+	needed = [*packages.build('x86_64'), *packages.qemu('x86_64'), *packages.ELF,
+		  *packages.CAPABILITIES, *packages.GUEST, packages.RICH]
 	if not find_clang(host):
 		needed += [Requirement(f'clang-{CLANG}', f'clang-{CLANG}'),
 			   Requirement(f'llc-{CLANG}', f'llvm-{CLANG}')]

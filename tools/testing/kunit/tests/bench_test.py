@@ -13,13 +13,13 @@ from rich.console import Console
 
 from bench import command as bench
 from bench import figures as bench_figures
-from bench import page as bench_page
 from bench import modes as bench_run
+from bench import page as bench_page
 from bench import table as bench_table
-from overlay import base as overlay_base
-from tests.fixtures import write
 from lib.host import OverlayError
+from overlay import base as overlay_base
 from overlay.tree import Tree
+from tests.fixtures import write
 
 LOG = '''KTAP version 1
     # bench_hot_pair: bench: {"work": "hot_pair", "who": "ours", "value": 48.02, "ops": 9, "errors": 0}

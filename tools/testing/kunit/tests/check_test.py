@@ -10,15 +10,16 @@ from typing import Dict, List, Mapping, Optional, Sequence
 from unittest import mock
 
 from check import command as check
-from check import suites as check_kunit
 from check import lint as check_lint
 from check import model as check_model
+from check import suites as check_kunit
 from check.step import (FAIL, PASS, Context, Excuse, Tally, excuse, in_kernel, own_files,
 			read_excuses, verdict)
+from lib.host import Output, OverlayError
+from lib.kernel_log import trouble_in
 from overlay.base import user_base
-from tests.fixtures import Case, FakeHost, git, write
-from lib.host import OverlayError, Output
 from overlay.tree import Tree
+from tests.fixtures import Case, FakeHost, git, write
 
 REPORT = {
 	'test_cases': [{'name': 'a', 'status': 'PASS'}],
@@ -51,11 +52,11 @@ class CountTest(unittest.TestCase):
 			     'BUG: KASAN: slab-use-after-free in f', 'INFO: rcu_sched self-detected',
 			     'WARNING: possible recursive locking detected', 'Oops: 0000 [#1]',
 			     'WARNING: suspicious RCU usage', ' Call Trace:', 'watchdog: BUG: soft'):
-			self.assertEqual(check_kunit.trouble_in(f'ok 1\n[ 1.0] {line}\r\nok 2\n'),
+			self.assertEqual(trouble_in(f'ok 1\n[ 1.0] {line}\r\nok 2\n'),
 					 [f'[ 1.0] {line}'])
 
 	def test_harmless_log(self) -> None:
-		self.assertEqual(check_kunit.trouble_in(
+		self.assertEqual(trouble_in(
 			'kasan: KernelAddressSanitizer initialized\n    # warning_test: pass\n'
 			'ok 1 bug_case\nrcu: INFO\n'), [])
 
@@ -134,7 +135,7 @@ class KernelTest(StepCase):
 			self.assertEqual(self.run_kernel(1, files), FAIL)
 
 	def test_result_of_an_earlier_run_does_not_count(self) -> None:
-		folder = check_kunit.X86_64.folder(self.context)
+		folder = check_kunit.X86_64.where(self.context.tree.folder)
 		write(folder, {'report.json': json.dumps(REPORT), 'test.log': ''})
 		self.assertEqual(self.run_kernel(1, {}), FAIL)
 
@@ -207,14 +208,14 @@ class LintTest(StepCase):
 
 	def test_sparse(self) -> None:
 		self.host.commands |= {'sparse', 'mypy', 'shellcheck'}
-		write(check_kunit.UML.folder(self.context), {'kernel/bpf/memalloc.o': '',
+		write(check_kunit.UML.where(self.context.tree.folder), {'kernel/bpf/memalloc.o': '',
 							     'lib/tests/new_kunit.o': ''})
 		seen = '  CHECK   ../tree/kernel/bpf/memalloc.c\n'
 		self.host.answers = {'C=2': [Output(0, seen + '  CHECK   lib/tests/new_kunit.c\n')]}
 		self.assertEqual(check_lint.sparse(self.context), Tally(2))
 		self.host.answers = {'C=2': [Output(0, seen)]}
 		self.assertEqual(check_lint.sparse(self.context), Tally(1, 1))
-		os.unlink(check_kunit.UML.folder(self.context) + '/lib/tests/new_kunit.o')
+		os.unlink(check_kunit.UML.where(self.context.tree.folder) + '/lib/tests/new_kunit.o')
 		self.host.answers = {'C=2': [Output(
 			0, seen + f'{self.linux}/kernel/bpf/memalloc.c:3:1: warning: y\n')]}
 		self.assertEqual(check_lint.sparse(self.context), Tally(0, 2))

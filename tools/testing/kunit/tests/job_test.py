@@ -6,11 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-import unittest
 
 from lib import job as selftests_job
-from tests.fixtures import HERE, Case, read, write
 from lib.host import OverlayError
+from tests.fixtures import HERE, Case, read, write
 
 _BOUND = 20.0    # seconds in which what must happen has happened on any machine
 

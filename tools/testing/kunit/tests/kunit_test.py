@@ -11,8 +11,8 @@ import unittest
 from typing import Dict, List, Optional
 
 import kunit
-from tests.fixtures import NOBODY, PUBLIC_PYTHON, Case, needs_root, snapshot, write
 from lib.host import OverlayError
+from tests.fixtures import NOBODY, PUBLIC_PYTHON, Case, needs_root, snapshot, write
 
 TOOLS = ('gcc', 'make', 'flex', 'bison', 'bc', 'perl', 'patch', 'git')
 

@@ -3,12 +3,11 @@
 
 import os
 import subprocess
-import unittest
 from typing import Dict
 
+from lib.host import OverlayError
 from overlay import base as overlay_base
 from tests.fixtures import ALLOCATOR, HEADER, Case, git, snapshot, write
-from lib.host import OverlayError
 
 
 class CheckTest(Case):

@@ -4,14 +4,13 @@
 import os
 import subprocess
 import sys
-import unittest
 from typing import List
 
+from lib.host import OverlayError
 from overlay import install as overlay_install
 from overlay import tree as overlay_tree
-from tests.fixtures import (NOBODY, PATCH, PUBLIC_PYTHON, Case, git, needs_root, read,
-			      snapshot, write)
-from lib.host import OverlayError
+from tests.fixtures import (NOBODY, PATCH, PUBLIC_PYTHON, Case, git, needs_root, read, snapshot,
+			    write)
 
 
 class InstallTest(Case):

@@ -4,15 +4,14 @@
 import os
 import shutil
 import subprocess
-import unittest
 from typing import Dict, List, Mapping, Optional, Sequence
 from unittest import mock
 
+from lib.host import Output, OverlayError
 from overlay import base as overlay_base
 from overlay import newest as overlay_newest
 from overlay import tree as overlay_tree
 from tests.fixtures import Case, FakeHost, read, write
-from lib.host import OverlayError, Output
 
 MIRROR = 'http://mirror.example.org/debian/'
 TARGETS = ('http://mirror.example.org/security/|Debian|Debian-Security\n'

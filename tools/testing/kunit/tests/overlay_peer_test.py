@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests for overlay_peer.py: names that must differ, and bases without a peer."""
 
-import os
 import tempfile
 import unittest
 from typing import Dict

@@ -7,12 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-import unittest
 
+from lib.host import OverlayError
 from overlay import tree as overlay_tree
 from tests.fixtures import (LINES, NOBODY, PATCH, PUBLIC_PYTHON, Case, git, needs_root, read,
-			      snapshot, write)
-from lib.host import OverlayError
+			    snapshot, write)
 
 
 class AssembleTest(Case):

@@ -4,9 +4,9 @@
 import unittest
 
 from lib import packages as overlay_setup
-from tests.fixtures import FakeHost
-from lib.host import OverlayError, Output
+from lib.host import Output, OverlayError
 from lib.packages import Requirement
+from tests.fixtures import FakeHost
 
 FLEX = Requirement('flex', 'flex')
 ELF = Requirement('/usr/include/gelf.h', 'libelf-dev')

@@ -6,13 +6,13 @@ import tempfile
 import unittest
 from typing import List
 
+from lib import trace as trace_file
+from lib.files import REPO
+from lib.host import OverlayError
+from lib.trace import Event
 from record import command as record
 from record import raw as record_raw
-from lib import trace as trace_file
 from tune import workload as tune_workload
-from lib.host import OverlayError
-from overlay.tree import REPO
-from lib.trace import Event
 
 IN_TASK, IN_SOFTIRQ, IN_HARDIRQ, IN_NMI = -2147483648, -2147483391, 0x10000, 0x110001
 

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for selftests_build.py, selftests_image.py and selftests_tools.py."""
+"""Tests for selftests_build.py, initramfs.py and selftests_tools.py."""
 
 import os
 import subprocess
 import unittest
 
+from lib import initramfs
+from lib.host import Host, Output, OverlayError
+from lib.kernel import Build, configure, lost_options
 from selftests import build as selftests_build
-from selftests import image as selftests_image
 from selftests import tools as selftests_tools
-from tests.fixtures import Case, FakeHost, read, write
-from lib.host import Host, OverlayError, Output
-from selftests.build import Kernel
 from selftests.choice import FOLDER, Choice
 from selftests.image import Step
 from selftests.tools import Clang
+from tests.fixtures import Case, FakeHost, read, write
 
 CHOICE = Choice(('timer',), ('timer',), frozenset({'timer', 'light'}), frozenset({'light'}),
 		frozenset(), ())
@@ -23,19 +23,19 @@ class ConfigTest(unittest.TestCase):
 
 	def test_options_that_took(self) -> None:
 		config = 'CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C="x"\n'
-		self.assertEqual(selftests_build.lost_options(
+		self.assertEqual(lost_options(
 			'# why\nCONFIG_A=y\n# CONFIG_B is not set\n# CONFIG_NONE is not set\n', config), [])
 
 	def test_options_that_did_not(self) -> None:
 		for line in ('CONFIG_B=y', 'CONFIG_A=m', '# CONFIG_A is not set', 'CONFIG_D=y'):
-			self.assertEqual(selftests_build.lost_options(line, 'CONFIG_A=y\n'), [line])
+			self.assertEqual(lost_options(line, 'CONFIG_A=y\n'), [line])
 
 
 class BuildTest(Case):
 
 	def setUp(self) -> None:
 		super().setUp()
-		self.kernel = Kernel('ours', self.linux, os.path.join(self.work, 'out'))
+		self.kernel = Build('ours', self.linux, os.path.join(self.work, 'out'))
 		self.fragment = os.path.join(self.work, 'fragment')
 		write(self.work, {'fragment': 'CONFIG_A=y\n'})
 		self.path = os.environ['PATH']
@@ -48,19 +48,19 @@ class BuildTest(Case):
 
 	def test_config_is_left_alone_when_it_is_the_same(self) -> None:
 		self.fake_make('exit 0')
-		selftests_build.configure(self.host, self.kernel, self.fragment)
+		configure(self.host, self.kernel, self.fragment)
 		path = os.path.join(self.kernel.objects, '.config')
 		os.utime(path, (1, 1))
-		selftests_build.configure(self.host, self.kernel, self.fragment)
+		configure(self.host, self.kernel, self.fragment)
 		self.assertEqual(os.stat(path).st_mtime, 1)
 		write(self.work, {'fragment': 'CONFIG_A=m\n'})
-		selftests_build.configure(self.host, self.kernel, self.fragment)
+		configure(self.host, self.kernel, self.fragment)
 		self.assertEqual(read(path), 'CONFIG_A=m\n')
 
 	def test_option_that_the_tree_refuses(self) -> None:
 		self.fake_make(f'echo > {self.kernel.objects}/.config.new')
 		with self.assertRaisesRegex(OverlayError, 'does not take CONFIG_A=y'):
-			selftests_build.configure(self.host, self.kernel, self.fragment)
+			configure(self.host, self.kernel, self.fragment)
 		self.assertFalse(os.path.exists(os.path.join(self.kernel.objects, '.config')))
 
 	def test_failed_build_is_one_line(self) -> None:
@@ -74,8 +74,8 @@ class BuildTest(Case):
 		self.fake_make('for w in "$@"; do case $w in M=*) echo ko > ${w#M=}/bpf_testmod.ko;;'
 			       ' esac; done')
 		selftests_build.build_kernel(self.host, self.kernel, self.fragment)
-		self.assertEqual(read(self.kernel.module), 'ko\n')
-		self.assertNotIn('others', read(os.path.dirname(self.kernel.module), 'Makefile'))
+		self.assertEqual(read(selftests_build.module(self.kernel)), 'ko\n')
+		self.assertNotIn('others', read(os.path.dirname(selftests_build.module(self.kernel)), 'Makefile'))
 
 	def test_copy_is_cut_to_the_choice(self) -> None:
 		write(self.linux, {f'{FOLDER}/{path}': '' for path in (
@@ -107,16 +107,16 @@ class ImageTest(Case):
 			'\tlibz.so.1 => /lib/libz.so.1 (0x2)\n\t/lib64/ld.so.2 (0x3)\n')],
 			'ldd b': [Output(1, '\tnot a dynamic executable\n')],
 			'ldd c': [Output(0, '\tlibq.so.1 => not found\n')]}
-		self.assertEqual(selftests_image.libraries(self.host, ['a', 'b']),
+		self.assertEqual(initramfs.libraries(self.host, ['a', 'b']),
 				 {'/lib/libz.so.1', '/lib64/ld.so.2'})
 		with self.assertRaisesRegex(OverlayError, 'libq.so.1'):
-			selftests_image.libraries(self.host, ['c'])
+			initramfs.libraries(self.host, ['c'])
 
 	@unittest.skipUnless(Host().which('cpio'), 'cpio is not installed')
 	def test_pack(self) -> None:
 		write(self.work, {'root/init': 'x', 'root/a/b': 'y'})
 		image = os.path.join(self.work, 'image')
-		selftests_image.pack(os.path.join(self.work, 'root'), image)
+		initramfs.pack(os.path.join(self.work, 'root'), image)
 		with open(image, 'rb') as f:
 			listing = subprocess.run(['cpio', '--quiet', '-t'], stdin=f, check=True,
 						 capture_output=True, text=True).stdout

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests for selftests_choice.py on a miniature folder of selftests."""
 
-import unittest
 
-from selftests import choice as selftests_choice
-from tests.fixtures import Case, write
 from lib.host import OverlayError
+from selftests import choice as selftests_choice
 from selftests.choice import FOLDER
+from tests.fixtures import Case, write
 
 
 class ChoiceTest(Case):

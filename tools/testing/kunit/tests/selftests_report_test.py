@@ -9,12 +9,12 @@ import unittest
 from typing import Dict, Tuple
 
 from lib import packages as overlay_setup
-from selftests import report as selftests_report
+from lib.kernel import Build
 from selftests import boots as selftests_run
-from selftests.build import Kernel
+from selftests import report as selftests_report
+from selftests.boots import Boot, Outcome
 from selftests.choice import Choice
 from selftests.report import FAIL, OK, SKIP, Result
-from selftests.boots import Boot, Outcome
 
 GUEST = '''@@ begin progs/timer\r
 #1/1     timer/first:OK\r
@@ -80,10 +80,10 @@ class GuestTest(unittest.TestCase):
 		self.assertTrue(all(' ' not in s.name for s in ours))
 
 	def test_emulator_ends_with_us_and_counts(self) -> None:
-		words = selftests_run.qemu(Kernel('ours', '/t', '/b'), '/i', 'icount', '/l', '/r')
+		words = selftests_run.qemu(Build('ours', '/t', '/b'), '/i', 'icount', '/l', '/r')
 		self.assertEqual(words[:3], ['setpriv', '--pdeathsig', 'KILL'])
 		self.assertIn('shift=0,sleep=off', words)
-		self.assertNotIn('-icount', selftests_run.qemu(Kernel('ours', '/t', '/b'), '/i',
+		self.assertNotIn('-icount', selftests_run.qemu(Build('ours', '/t', '/b'), '/i',
 							       'native', '/l', '/r'))
 
 

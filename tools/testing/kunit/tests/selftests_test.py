@@ -2,16 +2,15 @@
 """Tests for selftests.py: what is run again after which change."""
 
 import os
-import unittest
 from typing import List
 from unittest import mock
 
-from overlay import base as overlay_base
+from lib.kernel import Build
+from overlay.base import user_base
 from selftests import command as selftests
-from tests.fixtures import Case, git, write
-from selftests.build import Kernel
 from selftests.choice import Choice
 from selftests.report import OK, Result
+from tests.fixtures import Case, git, write
 
 CHOICE = Choice(('timer',), ('timer',), frozenset({'a', 'b', 'c'}), frozenset(), frozenset(), ())
 
@@ -22,13 +21,13 @@ class CacheTest(Case):
 		super().setUp()
 		self.folder = os.path.join(self.work, 'out')
 		os.makedirs(self.folder)
-		self.base = Kernel('base', self.linux, self.folder)
-		self.ours = Kernel('ours', self.repo, self.folder)
+		self.base = Build('base', self.linux, self.folder)
+		self.ours = Build('ours', self.repo, self.folder)
 		self.built: List[str] = []
 		self.complete = True
 		for name, does in (
 				('selftests.command.build.build_kernel',
-				 lambda host, kernel, fragment: self.built.append(kernel.name)),
+				 lambda host, kernel: self.built.append(kernel.name)),
 				('selftests.command.build.build_user', lambda *words: None),
 				('selftests.command.tools.clang', lambda host: None),
 				('selftests.command.run_kernel',
@@ -38,7 +37,7 @@ class CacheTest(Case):
 			self.addCleanup(patcher.stop)
 		write(self.base.objects, {'vmlinux': ''})
 
-	def half(self, kernel: Kernel, common: str = 'c', identity: str = 'i') -> Result:
+	def half(self, kernel: Build, common: str = 'c', identity: str = 'i') -> Result:
 		work = selftests.Work(self.host, self.folder, CHOICE, common, '/user', self.base)
 		return selftests.half(work, kernel, identity, True)
 
@@ -88,7 +87,7 @@ class IdentityTest(Case):
 		self.assertNotEqual(selftests.overlay_identity(self.host, self.repo, (6, 12)), before)
 
 	def test_base_of_the_user(self) -> None:
-		base = overlay_base.user_base(self.linux)
+		base = user_base(self.linux)
 		before = selftests.base_identity(base)
 		self.assertEqual(selftests.base_identity(base), before)
 		write(self.linux, {'kernel/bpf/core.c': 'int changed;\n'})

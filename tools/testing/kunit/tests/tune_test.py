@@ -13,16 +13,16 @@ overlay_setup.use_dist_packages()
 
 from rich.console import Console
 
+from lib.files import REPO
+from lib.host import OverlayError
 from tune import command as tune
-from tune import pareto as tune_front
 from tune import page as tune_page
+from tune import pareto as tune_front
 from tune import search as tune_search
 from tune import store as tune_store
 from tune import table as tune_table
 from tune import trial as tune_trial
 from tune import workload as tune_workload
-from lib.host import OverlayError
-from overlay.tree import REPO
 from tune.search import DEFAULT, Grid, Setting
 
 TRACE = '# bpf_mem trace 1\n# workload: w\n# cpus: 2\n# objects: 1\n# events: 2\n' \

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterator, Optional, Sequence
 
 from lib import packages
-from tune import trial
 from lib.host import OverlayError
+from tune import trial
 
 # Without types, whether mypy can see them or not.
 dask: Any = importlib.import_module('dask')

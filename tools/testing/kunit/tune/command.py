@@ -11,39 +11,27 @@ import argparse
 import hashlib
 import os
 import shutil
-import sys
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
-from lib import packages
-from selftests import image as selftests_image
-from lib import job
-from tune import search as tune_search
-from tune import workload as tune_workload
+from lib import files, initramfs, kernel, packages, report
+from lib.files import REPO, locked
 from lib.host import Host, OverlayError
-from overlay.tree import REPO, TOOL, Tree, assemble, locked, prepare_build
-from tune.search import Grid, Setting
+from lib.kernel import Kernel
+from overlay.tree import Tree, commit, ready
+from tune import pareto, workload
+from tune.progress import Trials
+from tune.search import Grid, Setting, explore, numbers, refine
+from tune.store import Store, ordered, to_csv, to_json
 from tune.workload import Workload
 
 OUT = os.path.join(REPO, 'build', 'tune')
 # s; far more than a trial takes on a slow machine.
 _LIMIT = 300
-
-
-@dataclass(frozen=True)
-class Machine:
-	"""A kind of kernel that trials run on."""
-	name: str
-	arch: str
-	folder: str                  # where it is built
-	kernel: str                  # what is booted, in there
-	configs: Tuple[str, ...]
-
-
-MACHINES: Dict[str, Machine] = {machine.name: machine for machine in (
-	Machine('uml', 'um', 'tune-um', 'linux', ('tune.config', 'tune_um.config')),
-	Machine('qemu', 'x86_64', 'tune-x86_64', 'arch/x86/boot/bzImage',
-		('tune.config', 'bench_x86_64.config', 'bench_smp.config')),
+MACHINES = {machine.name: machine for machine in (
+	Kernel('uml', 'um', 'tune-um', ('tune.config', 'tune_um.config')),
+	Kernel('qemu', 'x86_64', 'tune-x86_64',
+	       ('tune.config', 'bench_x86_64.config', 'bench_smp.config')),
 )}
 
 
@@ -59,14 +47,14 @@ class Plan:
 
 def parser() -> argparse.ArgumentParser:
 	p = argparse.ArgumentParser(
-		prog='make tune ARGS=...', formatter_class=argparse.RawDescriptionHelpFormatter,
+		prog='tune', formatter_class=argparse.RawDescriptionHelpFormatter,
 		description='Finds watermarks of the BPF memory allocator that suit a workload.',
 		epilog='Workloads that are there:\n' + '\n'.join(
-			f'  {name:<10} {tune_workload.load(name).about}'
-			for name in tune_workload.known()) +
+			f'  {name:<10} {workload.load(name).about}'
+			for name in workload.known()) +
 		'\n\nResults go to build/tune/: tune.html, tune.json, tune.csv. A run that was\n'
 		'stopped goes on where it was; nothing is tried twice for the same kernel.')
-	p.add_argument('workload', nargs='*',
+	p.add_argument('workload', nargs='*', metavar='WORKLOAD',
 		       help='names, or paths of traces (default: all there are)')
 	p.add_argument('--low', metavar='N,...', help='values to try for the low watermark')
 	p.add_argument('--high', metavar='N,...', help='values to try for the high watermark')
@@ -89,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def grid_of(args: argparse.Namespace) -> Grid:
-	given = {name: tune_search.numbers(getattr(args, name), name)
+	given = {name: numbers(getattr(args, name), name)
 		 for name in ('low', 'high', 'batch') if getattr(args, name)}
 	return Grid(**given)
 
@@ -105,34 +93,13 @@ def _hash(*parts: bytes) -> str:
 	return hashlib.sha256(b'\0'.join(parts)).hexdigest()[:12]
 
 
-def _read(path: str) -> bytes:
-	with open(path, 'rb') as f:
-		return f.read()
-
-
-def build_kernel(host: Host, tree: Tree, machine: Machine) -> str:
-	"""Build, or find built; the path of what is booted."""
-	tool = os.path.join(REPO, TOOL)
-	folder = os.path.join(tree.folder, machine.folder)
-	configs = [f'--kunitconfig={os.path.join(tool, "configs", name)}'
-		   for name in machine.configs]
-	log = folder + '.log'
-	ended = job.run(host, f'building the kernel ({machine.name})',
-				  [sys.executable, '-B', os.path.join(tool, 'kunit.py'), 'build',
-				   f'--arch={machine.arch}', f'--build_dir={folder}', *configs], log)
-	path = os.path.join(folder, machine.kernel)
-	if ended.status or not os.path.exists(path):
-		raise OverlayError(f'the kernel for {machine.name} cannot be built: '
-				   f'{job.first_error(log)} (log: {log})')
-	return path
-
-
 def ship(folder: str, name: str, path: str) -> str:
 	"""A copy of a kernel, called after its content; the name."""
-	file = f'{name}-{_hash(_read(path))}'
+	with open(path, 'rb') as f:
+		content = f.read()
+	file = f'{name}-{_hash(content)}'
 	if not os.path.exists(os.path.join(folder, file)):
-		shutil.copy(path, os.path.join(folder, file + '.new'))
-		os.replace(os.path.join(folder, file + '.new'), os.path.join(folder, file))
+		files.write(os.path.join(folder, file), content)
 	return file
 
 
@@ -143,18 +110,16 @@ def pack(folder: str, workloads: Sequence[Workload]) -> str:
 	shutil.rmtree(root, ignore_errors=True)
 	target = os.path.join(root, 'lib', 'firmware')
 	os.makedirs(target)
-	for workload in workloads:
-		with open(os.path.join(target, workload.file), 'w', encoding='ascii') as f:
-			f.write(workload.text)
-	selftests_image.pack(root, os.path.join(folder, file))
-	shutil.rmtree(root)
+	for w in workloads:
+		files.write(os.path.join(target, w.file), w.text)
+	initramfs.pack(root, os.path.join(folder, file))
 	return file
 
 
-def machine_of(workload: Workload, wish: str) -> str:
+def machine_of(w: Workload, wish: str) -> str:
 	if wish != 'auto':
 		return wish
-	return 'qemu' if workload.cpus > 1 or workload.interrupts else 'uml'
+	return 'qemu' if w.cpus > 1 or w.interrupts else 'uml'
 
 
 def make_plan(host: Host, tree: Tree, workloads: List[Workload], wish: str) -> Plan:
@@ -162,7 +127,7 @@ def make_plan(host: Host, tree: Tree, workloads: List[Workload], wish: str) -> P
 	folder = os.path.join(OUT, 'files')
 	os.makedirs(folder, exist_ok=True)
 	machine = {w.name: machine_of(w, wish) for w in workloads}
-	kernels = {name: ship(folder, name, build_kernel(host, tree, MACHINES[name]))
+	kernels = {name: ship(folder, name, kernel.build(host, MACHINES[name], tree.folder))
 		   for name in sorted(set(machine.values()))}
 	hashes = {w.name: _hash(w.identity, kernels[machine[w.name]].encode())
 		  for w in workloads}
@@ -170,7 +135,7 @@ def make_plan(host: Host, tree: Tree, workloads: List[Workload], wish: str) -> P
 
 
 def specs_of(plan: Plan, settings: Sequence[Setting]) -> List[Dict[str, Any]]:
-	"""Trials of these settings with all workloads, as tune_trial.run_trial() takes them."""
+	"""Trials of these settings with all workloads, as trial.run_trial() takes them."""
 	specs = []
 	for setting in settings:
 		for w in plan.workloads:
@@ -186,8 +151,6 @@ def specs_of(plan: Plan, settings: Sequence[Setting]) -> List[Dict[str, Any]]:
 
 def search(args: argparse.Namespace, plan: Plan, run: Any) -> List[Setting]:
 	"""All settings that are tried; run(settings, left) runs the trials of some."""
-	from tune import pareto
-
 	grid = grid_of(args)
 	whole = args.trials is None and any((args.low, args.high, args.batch))
 	if whole:
@@ -195,18 +158,17 @@ def search(args: argparse.Namespace, plan: Plan, run: Any) -> List[Setting]:
 		run(settings, len(settings))
 		return settings
 	nr = max((args.trials or 60) // len(plan.workloads), 1)
-	settings = tune_search.explore(grid, max((nr + 1) // 2, 1), args.seed)
+	settings = explore(grid, max((nr + 1) // 2, 1), args.seed)
 	trials = run(settings, nr)
 	found = pareto.scores(trials, [w.name for w in plan.workloads])
-	more = tune_search.refine(grid, [score.setting for score in pareto.front(found)],
+	more = refine(grid, [score.setting for score in pareto.front(found)],
 				  settings, nr - len(settings), args.seed)
 	run(more, len(settings) + len(more))
 	return settings + more
 
 
 def _describe(host: Host, tree: Tree, plan: Plan) -> Dict[str, Any]:
-	done = host.capture(['git', '-C', REPO, 'describe', '--always', '--dirty'])
-	return {'version': 1, 'commit': done.text.strip() if not done.status else 'unknown',
+	return {'version': 1, 'commit': commit(host),
 		'base': tree.base.label(),
 		'workloads': [{'name': w.name, 'cpus': w.cpus, 'about': w.about,
 			       'machine': plan.machine[w.name]} for w in plan.workloads]}
@@ -214,50 +176,45 @@ def _describe(host: Host, tree: Tree, plan: Plan) -> Dict[str, Any]:
 
 def conclude(host: Host, store: Any, data: Dict[str, Any], trials: List[Dict[str, Any]]) -> int:
 	"""Show and write what was found; the exit status."""
-	from tune import pareto
-	from tune import page
-	from tune import store as tune_store
-	from tune import table
-	from rich.console import Console
+	from tune import page, table
 
 	data['trials'] = trials
 	found = pareto.scores(trials, [w['name'] for w in data['workloads']])
 	advice = pareto.advise(found)
-	store.write('tune.csv', tune_store.to_csv(trials))
+	store.write('tune.csv', to_csv(trials))
 	if advice:
 		data.update(front=[str(score.setting) for score in pareto.front(found)],
 			    recommended=str(advice.score.setting), reasons=list(advice.reasons),
 			    apply=pareto.apply_lines(advice.score))
-	store.write('tune.json', tune_store.to_json(data))
+	store.write('tune.json', to_json(data))
 	if not advice:
 		host.say('the default settings have no complete result, so there is nothing to '
 			 f'compare with; trials are in {store.folder}')
 		return 1
-	table.show(Console(width=None if sys.stdout.isatty() else 120), trials, found, advice)
+	table.show(report.console(120), trials, found, advice)
 	host.say('written: ' + store.write('tune.html', page.page(data, found, advice)))
 	return 0
 
 
 def tune(host: Host, tree: Tree, args: argparse.Namespace, workloads: List[Workload]) -> int:
 	# These come with packages that set-up may just have installed.
-	from tune import cluster as tune_cluster
-	from tune import progress as tune_progress
-	from tune import store as tune_store
+	from tune.cluster import connect
 
 	if args.scheduler:
 		# A wrong address is better told before kernels are built, for minutes.
-		with tune_cluster.connect(args.scheduler, args.jobs):
+		with connect(args.scheduler, args.jobs):
 			pass
 	plan = make_plan(host, tree, workloads, args.machine)
-	store = tune_store.Store(OUT)
+	store = Store(OUT)
 	if args.fresh:
 		store.forget()
 	data = {**_describe(host, tree, plan), 'complete': False}
 	keys: List[str] = []
+	progress = Trials(host)
 	status = 0
 	try:
-		with tune_cluster.connect(args.scheduler, args.jobs) as cluster, \
-		     tune_progress.Progress(host) as progress:
+		with connect(args.scheduler, args.jobs) as cluster, \
+		     progress:
 			folder = os.path.join(OUT, 'files')
 			cluster.send([os.path.join(folder, name)
 				      for name in (*plan.kernels.values(), plan.image)])
@@ -270,14 +227,14 @@ def tune(host: Host, tree: Tree, args: argparse.Namespace, workloads: List[Workl
 				for trial in cluster.run(todo):
 					store.add(trial)
 					progress.ended(trial)
-				return tune_store.ordered(store.trials, keys)
+				return ordered(store.trials, keys)
 
 			search(args, plan, run)
 		data['complete'] = True
 	except KeyboardInterrupt:
 		host.say('interrupted: what was tried is kept; the next run goes on from there')
 		status = 130
-	return conclude(host, store, data, tune_store.ordered(store.trials, keys)) or status
+	return conclude(host, store, data, ordered(store.trials, keys)) or status
 
 
 def main() -> int:
@@ -285,14 +242,8 @@ def main() -> int:
 	args = parser().parse_args()
 	check(args)
 	grid_of(args).settings()
-	workloads = tune_workload.load_all(args.workload or tune_workload.known())
-	with locked(prepare_build(REPO), host):
-		needed = [] if os.environ.get('KSRC') else list(packages.SOURCE)
-		packages.ensure(host, [
-			*needed, *packages.PATCH, *packages.TUNE,
-			*packages.build('x86_64'), *packages.qemu('x86_64')])
-	packages.use_dist_packages()
-	tree = assemble(host, REPO, os.environ.get('KSRC') or None)
+	workloads = workload.load_all(args.workload or workload.known())
+	tree = ready(host, [*packages.TUNE, *packages.build('x86_64'), *packages.qemu('x86_64')])
 	os.makedirs(OUT, exist_ok=True)
 	with locked(OUT, host):
 		return tune(host, tree, args, workloads)

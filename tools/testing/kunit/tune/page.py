@@ -7,7 +7,7 @@ import jinja2
 
 from lib import report
 from tune.pareto import (AXES, Advice, Score, Trial, apply_lines, better_than_usual, front,
-			setting_of, usual)
+			 setting_of, usual)
 from tune.search import DEFAULT
 
 _OTHERS, _FRONT, _DEFAULT, _ADVICE = '#b5b5b5', '#1b6ca8', '#d1495b', '#1a7f37'

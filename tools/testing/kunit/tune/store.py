@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any, Dict, List, Sequence
 
+from lib import files
 from tune.pareto import Trial
 
 _COLUMNS = ('workload', 'machine', 'low', 'high', 'batch', 'status', 'why', 'cpus', 'allocs',
@@ -26,12 +27,7 @@ class Store:
 		self._read()
 
 	def _read(self) -> None:
-		try:
-			with open(self._journal, encoding='utf-8') as f:
-				lines = f.read().split('\n')
-		except FileNotFoundError:
-			return
-		for line in lines:
+		for line in files.read(self._journal, '').split('\n'):
 			try:
 				trial = json.loads(line)
 				self.trials[trial['key']] = trial
@@ -58,17 +54,12 @@ class Store:
 		return self.trials.get(key, {}).get('status') == 'ok'
 
 	def forget(self) -> None:
-		if os.path.exists(self._journal):
-			os.unlink(self._journal)
+		files.remove(self._journal)
 		self.trials = {}
 
 	def write(self, name: str, text: str) -> str:
 		"""A file of results, whole or not at all; its path."""
-		path = os.path.join(self.folder, name)
-		with open(path + '.new', 'w', encoding='utf-8') as f:
-			f.write(text)
-		os.replace(path + '.new', path)
-		return path
+		return files.write(os.path.join(self.folder, name), text)
 
 
 def to_csv(trials: Sequence[Trial]) -> str:

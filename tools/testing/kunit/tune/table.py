@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tune.pareto import (AXES, Advice, Score, Trial, apply_lines, better_than_usual, front,
-			setting_of, usual)
+			 setting_of, usual)
 from tune.search import DEFAULT
 
 _SHOWN = 20

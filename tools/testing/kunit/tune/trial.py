@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """One trial: boot a kernel with watermarks, replay a trace, read what it says.
 
-This file is shipped to the workers of a cluster as it is, so it needs nothing
-but Python's own library: no other file of ours, no package.
+This is shipped to the workers of a cluster, with what it imports of lib/: see
+cluster.py. None of that needs a package.
 """
 
 import importlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 from typing import Any, Dict, List, Tuple
+
+from lib.guest import ICOUNT, Guest
+from lib.kernel_log import trouble_in
 
 # Pauses of a trace, in us: nothing waits for real, see command().
 _MAX_GAP = 1000000
@@ -20,8 +22,6 @@ _MEMORY = 384  # MiB, of the guest
 _REPLAY = re.compile(r'# test_recorded: replay: (\{.*\})\s*$')
 _MARKS = re.compile(r'# test_recorded: marks: (\{.*\})\s*$')
 _VERDICT = re.compile(r'^(not )?ok \d+ bpf_memalloc_replay\s*$')
-_TROUBLE = re.compile(r'Kernel panic|BUG:|WARNING:|KASAN|Oops|INFO: .*(stall|blocked for|lock)|'
-			 r'Unable to handle kernel')
 _TAIL = 40     # lines of a log that are kept where something went wrong
 
 
@@ -32,22 +32,16 @@ def command(spec: Dict[str, Any], folder: str) -> List[str]:
 	counts instructions as time and skips what is slept: both give the same
 	figures each time, whatever else the machine does.
 	"""
-	arguments = ['kunit.enable=1', 'kunit.filter_glob=bpf_memalloc_replay.test_recorded',
-		     f'memalloc_replay_kunit.traces={spec["trace"]}',
-		     f'memalloc_replay_kunit.max_gap={_MAX_GAP}',
-		     *(f'bpf_mem_alloc.{name}={spec[name]}' for name in ('low', 'high', 'batch'))]
-	kernel, image = (os.path.join(folder, spec[name]) for name in ('kernel', 'image'))
-	# The kernel dies with the worker, however that dies.
-	guard = ['setpriv', '--pdeathsig', 'KILL'] if shutil.which('setpriv') else []
-	if spec['machine'] == 'uml':
-		return guard + [kernel, f'mem={_MEMORY}M', 'time-travel=inf-cpu', f'initrd={image}',
-				'console=tty', 'kunit_shutdown=halt', *arguments]
-	return guard + ['qemu-system-x86_64', '-nodefaults', '-display', 'none',
-			'-m', str(_MEMORY), '-smp', str(spec['cpus']), '-accel', 'tcg',
-			'-icount', 'shift=0,sleep=off', '-bios', 'qboot.rom', '-no-reboot',
-			'-serial', 'stdio', '-kernel', kernel, '-initrd', image, '-append',
-			' '.join(['console=ttyS0', 'panic=-1', 'kunit_shutdown=reboot',
-				  *arguments])]
+	uml = spec['machine'] == 'uml'
+	guest = Guest(
+		os.path.join(folder, spec['kernel']), os.path.join(folder, spec['image']), _MEMORY,
+		(f'kunit_shutdown={"halt" if uml else "reboot"}', 'kunit.enable=1',
+		 'kunit.filter_glob=bpf_memalloc_replay.test_recorded',
+		 f'memalloc_replay_kunit.traces={spec["trace"]}',
+		 f'memalloc_replay_kunit.max_gap={_MAX_GAP}',
+		 *(f'bpf_mem_alloc.{name}={spec[name]}' for name in ('low', 'high', 'batch'))),
+		spec['cpus'], options=ICOUNT)
+	return guest.uml() if uml else guest.qemu()
 
 
 def _run(words: List[str], limit: int) -> Tuple[str, str]:
@@ -73,7 +67,8 @@ def _run(words: List[str], limit: int) -> Tuple[str, str]:
 def read_log(text: str) -> Tuple[Dict[str, Any], str]:
 	"""The figures in a kernel's log, and what is wrong with it if anything is."""
 	figures: Dict[str, Any] = {'marks': []}
-	verdict, trouble = '', ''
+	bad = [' '.join(line.split()) for line in trouble_in(text)]
+	verdict, trouble = '', bad[0] if bad else ''
 	for line in text.replace('\r', '').splitlines():
 		replay, marks, end = _REPLAY.search(line), _MARKS.search(line), _VERDICT.match(line)
 		try:
@@ -85,8 +80,6 @@ def read_log(text: str) -> Tuple[Dict[str, Any], str]:
 			trouble = trouble or 'a line of figures is cut short'
 		if end:
 			verdict = 'failed' if end[1] else 'ok'
-		if _TROUBLE.search(line):
-			trouble = trouble or ' '.join(line.split())
 	if trouble:
 		return figures, trouble
 	if verdict == 'failed':

@@ -7,13 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Sequence, Set
 
-from lib import trace
+from lib import files, trace
 from lib.host import OverlayError
-from overlay.tree import REPO
-from lib.trace import Event
-
-TRACES = os.path.join(REPO, 'kernel', 'bpf', 'tests', 'traces')
-_SUFFIX = '.trace'
+from lib.trace import SUFFIX, TRACES, Event
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class Workload:
 	@property
 	def file(self) -> str:
 		"""Its name as a firmware file."""
-		return self.name + _SUFFIX
+		return self.name + SUFFIX
 
 	@property
 	def identity(self) -> bytes:
@@ -89,18 +85,18 @@ def shipped() -> List[str]:
 	"""Names of the traces that come with the overlay."""
 	if not os.path.isdir(TRACES):
 		return []
-	return sorted(name[:-len(_SUFFIX)] for name in os.listdir(TRACES)
-		      if name.endswith(_SUFFIX))
+	return sorted(name[:-len(SUFFIX)] for name in os.listdir(TRACES)
+		      if name.endswith(SUFFIX))
 
 
 def _read(path: str) -> str:
 	try:
-		with open(path, encoding='ascii') as f:
-			return f.read()
+		text = files.read(path)
 	except OSError as e:
 		raise OverlayError(f'{path}: {e.strerror}: name a trace') from e
-	except UnicodeDecodeError as e:
-		raise OverlayError(f'{path} is no trace: it is not plain text') from e
+	if not text.isascii():
+		raise OverlayError(f'{path} is no trace: it is not plain text')
+	return text
 
 
 def load(name: str) -> Workload:
@@ -108,12 +104,12 @@ def load(name: str) -> Workload:
 	if name in BUILT_IN:
 		return parse(name, BUILT_IN[name]())
 	if name in shipped():
-		return parse(name, _read(os.path.join(TRACES, name + _SUFFIX)))
-	if '/' not in name and not name.endswith(_SUFFIX):
+		return parse(name, _read(os.path.join(TRACES, name + SUFFIX)))
+	if '/' not in name and not name.endswith(SUFFIX):
 		raise OverlayError(f'no workload {name}: there are {", ".join(known())}, '
 				   'or give the path of a trace')
 	base = os.path.basename(name)
-	base = base[:-len(_SUFFIX)] if base.endswith(_SUFFIX) else base
+	base = base[:-len(SUFFIX)] if base.endswith(SUFFIX) else base
 	return parse(re.sub(r'[^\w.-]', '_', base), _read(name))
 
 

@@ -2,147 +2,122 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs the kernel's own kunit.py on the base tree with our files in it.
 
-Takes the words that the tree's tool takes. What is missing is installed, the
-tree is assembled or brought up to date, and the tree's tool then runs in this
-very process with the same words, plus our .kunitconfig and a build folder of
-ours where the user names none. KSRC=/path in the environment names the base.
+Takes the words that the tree's tool takes. The tree is assembled or brought up
+to date, and the tree's tool then runs in this very process, with its own parser:
+that one says what the words mean, whatever base it comes from. Before the tool
+acts on them, what is missing is installed, and our .kunitconfig and a build
+folder of ours are put where the user names none. KSRC=/path in the environment
+names the base.
 """
 
 import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from half an import
 
+import argparse
+import importlib.util
 import os
-import runpy
-import subprocess
 import sys
-from dataclasses import dataclass
-from typing import Any, List, Optional, Sequence
+import types
+from contextlib import ExitStack
+from typing import Any, Callable, List, Sequence
 
 sys.dont_write_bytecode = True
 from lib import packages
 from lib.files import REPO, TOOL, locked
 from lib.host import Host, OverlayError, describe_os_error, guarded
-from overlay.tree import Tree, assemble, prepare_build
+from lib.kernel import SUITES
+from overlay.tree import Tree, ready
 
 CONFIGURING = ('run', 'config', 'build')   # verbs that compile something
 BOOTING = ('run', 'exec')                  # verbs that start a kernel
 BUILDING = CONFIGURING + ('exec',)          # verbs that use a build folder
-VERBS = ('run', 'config', 'build', 'exec', 'parse')
-# Options whose value is a path; an input exists already, an output need not.
-INPUTS = ('--kunitconfig', '--qemu_config')
-OUTPUTS = ('--build_dir', '--json', '--junit')
-# These take a value only after an equals sign, see massage_argv() in the tree.
-EQUALS_ONLY = ('--json', '--junit', '--raw_output')
-OTHERS = ('--arch', '--alltests', '--cross_compile', '--filter', '--filter_action',
-	  '--help', '--jobs', '--kconfig_add', '--kernel_args', '--list_suites',
-	  '--list_tests', '--list_tests_attr', '--make_options', '--qemu_args',
-	  '--raw_output', '--run_isolated', '--timeout')
+# Arguments whose value is a path; an input exists already, an output need not.
+INPUTS = ('kunitconfig', 'qemu_config', 'file')
+OUTPUTS = ('build_dir', 'json', 'junit')
+# Those that we have a value for where the user has none.
+OURS = ('build_dir', 'kunitconfig')
+STDOUT = 'stdout'   # as a path: none
 # Bytes; a UML kernel takes a tenth of this, x86_64 with lock debugging half.
 SPACE_FOR_KERNEL = 2**30
-LONG_OPTIONS = frozenset(INPUTS + OUTPUTS + OTHERS)
 
-
-@dataclass(frozen=True)
-class Words:
-	"""The command line, read no further than the front-end has to."""
-	verb: str                   # '' if none of VERBS comes first
-	words: List[str]            # as given, with paths made absolute
-	arch: str
-	qemu_config: Optional[str]
-	build_dir: Optional[str]
-	names_kunitconfig: bool
-	wants_help: bool
-	inputs: List[str]           # files that the tool is going to read
-
-
-def full_name(word: str) -> str:
-	"""The long option that a word abbreviates, as argparse would see it."""
-	if word in LONG_OPTIONS:
-		return word
-	matches = [o for o in LONG_OPTIONS if o.startswith(word)]
-	return matches[0] if len(matches) == 1 and len(word) > 2 else word
+EPILOG = ('This is a front-end: KSRC=/path in the environment names the kernel tree, KSRC=newest '
+	  'the newest source that Debian carries. Without --build_dir and --kunitconfig, a '
+	  'folder below build/ and the .kunitconfig with all suites are used.')
 
 
 def input_path(cwd: str, root: str, value: str) -> str:
 	"""A path from the user's folder; one known only in the tree stays as it is."""
 	path = os.path.join(cwd, value)
-	if not os.path.lexists(path) and root and os.path.exists(os.path.join(root, value)):
+	if not os.path.lexists(path) and os.path.exists(os.path.join(root, value)):
 		return value
 	return path
 
 
-def read_words(argv: Sequence[str], cwd: str, root: str = '') -> Words:
-	"""Look for the few options that matter here and anchor paths at cwd.
+def output_path(cwd: str, value: str) -> str:
+	return value if value == STDOUT else os.path.join(cwd, value)
 
-	argparse takes no word with a leading dash for the value of an option, so
-	reading one word after the other finds options exactly. root: the tree,
-	in which inputs are found that do not exist below cwd.
+
+def parser_for(cwd: str, root: str, seen: Callable[[argparse.Namespace], None]) -> Any:
+	"""A class for the parser of the tree's tool.
+
+	Paths are anchored at cwd, as the tool goes to the tree before it uses them.
+	seen is called with what was parsed, and may change it.
 	"""
-	verb = argv[0] if argv and argv[0] in VERBS else ''
-	arch, qemu_config, build_dir = 'um', None, None
-	named, wants_help = False, not verb
-	out: List[str] = list(argv[:1])
-	inputs: List[str] = []
-	rest = list(argv[1:])
-	while rest:
-		word = rest.pop(0)
-		if word == '-h' or (word.startswith('--') and full_name(word) == '--help'):
-			wants_help = True
-		if not word.startswith('--'):
-			if verb == 'parse' and not word.startswith('-'):
-				word = input_path(cwd, root, word)
-				inputs.append(word)
-			out.append(word)
-			continue
-		given, equals, value = word.partition('=')
-		option = full_name(given)
-		takes_next = option in LONG_OPTIONS - set(EQUALS_ONLY) and \
-			option not in ('--alltests', '--help', '--list_suites',
-				       '--list_tests', '--list_tests_attr')
-		if not equals and (not takes_next or not rest or rest[0].startswith('--')):
-			out.append(word)
-			continue
-		if not equals:
-			value = rest.pop(0)
-		if option in INPUTS:
-			value = input_path(cwd, root, value)
-			inputs.append(value)
-		elif option in OUTPUTS and not (option in EQUALS_ONLY and value == 'stdout'):
-			value = os.path.join(cwd, value)
-		if option == '--arch':
-			arch = value
-		elif option == '--qemu_config':
-			qemu_config = value
-		elif option == '--build_dir':
-			build_dir = value
-		elif option == '--kunitconfig':
-			named = True
-		out += [f'{given}={value}'] if equals else [given, value]
-	return Words(verb, out, arch, qemu_config, build_dir, named, wants_help, inputs)
+	class Parser(argparse.ArgumentParser):
+		def __init__(self, *args: Any, **options: Any) -> None:
+			super().__init__(*args, **options)
+			self.epilog = EPILOG
+
+		def add_argument(self, *args: Any, **options: Any) -> argparse.Action:
+			action = super().add_argument(*args, **options)
+			if action.dest in INPUTS:
+				action.type = lambda value: input_path(cwd, root, value)
+			elif action.dest in OUTPUTS:
+				action.type = lambda value: output_path(cwd, value)
+			if action.dest in OURS:
+				action.default = None
+			return action
+
+		def parse_args(self, *args: Any, **options: Any) -> Any:
+			found = super().parse_args(*args, **options)
+			seen(found)
+			return found
+
+	return Parser
 
 
-def machine(words: Words) -> str:
+def machine(args: argparse.Namespace) -> str:
 	"""Name of the build folder's machine: the architecture, or its qemu_config."""
-	if words.qemu_config:
-		return os.path.splitext(os.path.basename(words.qemu_config))[0]
-	return os.path.basename(words.arch)
+	name = str(args.qemu_config or args.arch)
+	return os.path.splitext(os.path.basename(name))[0] if args.qemu_config \
+		else os.path.basename(name)
 
 
-def requirements(words: Words, ksrc: Optional[str]) -> List[packages.Requirement]:
-	"""Everything this call needs installed, so that apt is asked only once."""
-	needed: List[packages.Requirement] = [*packages.PATCH]
-	if not ksrc:
-		needed += packages.SOURCE
-	if words.verb in CONFIGURING and not words.wants_help:
-		needed += packages.build(machine(words))
-	if words.verb in BOOTING and not words.wants_help:
-		needed += packages.qemu(machine(words))
+def requirements(args: argparse.Namespace) -> List[packages.Requirement]:
+	"""What this call needs installed, the tree excepted."""
+	needed: List[packages.Requirement] = []
+	if args.subcommand in CONFIGURING:
+		needed += packages.build(machine(args))
+	if args.subcommand in BOOTING:
+		needed += packages.qemu(machine(args))
 	return needed
 
 
-def build_folder(words: Words, tree: Tree) -> str:
-	"""The kernel's build folder: the user's, else ours for base and machine."""
-	return words.build_dir or os.path.join(tree.folder, f'kunit-{machine(words)}')
+def inputs(args: argparse.Namespace) -> List[str]:
+	"""Files that the tool is going to read."""
+	values = [getattr(args, name, None) or [] for name in INPUTS]
+	return [path for value in values for path in ([value] if isinstance(value, str) else value)]
+
+
+def add_defaults(args: argparse.Namespace, tree: Tree, repo: str) -> None:
+	"""Our build folder and configuration where the user names none."""
+	if args.build_dir is None:
+		args.build_dir = os.path.join(tree.folder, f'kunit-{machine(args)}')
+	if args.kunitconfig is None:
+		args.kunitconfig = [os.path.join(repo, SUITES)]
+		config = os.path.join(repo, TOOL, 'configs', f'arch_{machine(args)}.config')
+		if os.path.exists(config):
+			args.kunitconfig.append(config)
 
 
 def prepare_build_folder(host: Host, folder: str, verb: str) -> None:
@@ -164,19 +139,6 @@ def prepare_build_folder(host: Host, folder: str, verb: str) -> None:
 				   'change its owner or name another with --build_dir')
 
 
-def default_words(words: Words, tree: Tree, repo: str) -> List[str]:
-	"""What the front-end adds after the verb where the user names nothing."""
-	added: List[str] = []
-	if words.build_dir is None:
-		added.append('--build_dir=' + build_folder(words, tree))
-	if not words.names_kunitconfig:
-		added.append('--kunitconfig=' + os.path.join(repo, '.kunitconfig'))
-		machine_config = os.path.join(repo, TOOL, 'configs', f'arch_{machine(words)}.config')
-		if os.path.exists(machine_config):
-			added.append('--kunitconfig=' + machine_config)
-	return added
-
-
 def software_emulation(command: Sequence[str]) -> Sequence[str]:
 	"""A command without the accelerators that newer tools name for QEMU.
 
@@ -192,21 +154,48 @@ def software_emulation(command: Sequence[str]) -> Sequence[str]:
 	return [*command[:start], *command[start + 6:]]
 
 
-def emulate() -> None:
-	"""Let the tree's tool start QEMU by software_emulation()."""
-	start = subprocess.Popen
+class LastWords(List[str]):
+	"""The words that the tree's tool puts behind its own for QEMU: seeing them all."""
 
-	def popen(command: Any, *args: Any, **options: Any) -> Any:
-		if isinstance(command, list) and command:
-			command = software_emulation(command)
-		return start(command, *args, **options)
-
-	setattr(subprocess, 'Popen', popen)
+	def __radd__(self, command: List[str]) -> List[str]:
+		return [*software_emulation(command), *self]
 
 
-def run_tool(tree: Tree, words: Sequence[str]) -> int:
-	"""Run the tree's kunit.py as if it had been called with these words."""
-	script = os.path.join(tree.root, TOOL, 'kunit.py')
+def emulate(kernel_module: Any) -> None:
+	"""Let the tree's tool build its commands for QEMU by software_emulation()."""
+	operations: Any = kernel_module.LinuxSourceTreeOperationsQemu
+
+	class Emulated(operations):   # type: ignore[misc]
+		def __init__(self, *args: Any, **options: Any) -> None:
+			super().__init__(*args, **options)
+			extra: List[str] = getattr(self, '_extra_qemu_params')
+			self._extra_qemu_params = LastWords(extra)
+
+	kernel_module.LinuxSourceTreeOperationsQemu = Emulated
+
+
+def load(root: str) -> Any:
+	"""The tree's kunit.py as a module."""
+	script = os.path.join(root, TOOL, 'kunit.py')
+	sys.argv[0] = script
+	sys.path[0] = os.path.dirname(script)
+	spec = importlib.util.spec_from_file_location('kunit_of_the_tree', script)
+	assert spec and spec.loader
+	tool = importlib.util.module_from_spec(spec)
+	sys.modules[spec.name] = tool
+	spec.loader.exec_module(tool)
+	return tool
+
+
+def watch(tool: Any, cwd: str, root: str, seen: Callable[[argparse.Namespace], None]) -> None:
+	"""Let the tool use parser_for()."""
+	shown = types.ModuleType('argparse')
+	shown.__dict__.update(argparse.__dict__, ArgumentParser=parser_for(cwd, root, seen))
+	tool.argparse = shown
+
+
+def set_environment() -> None:
+	"""For the programs that the tool starts."""
 	# -L: a link that now points elsewhere is newer than what was built from
 	# it, whatever the age of the file behind it.
 	flags = os.environ.get('MAKEFLAGS', '').strip()
@@ -215,16 +204,23 @@ def run_tool(tree: Tree, words: Sequence[str]) -> int:
 	os.environ['MAKEFLAGS'] = f'-L {flags}'.strip()
 	# Scripts of the base run through links; none may leave a cache behind.
 	os.environ['PYTHONDONTWRITEBYTECODE'] = '1'
-	sys.argv = [script, *words]
-	sys.path[0] = os.path.dirname(script)
-	emulate()
+
+
+def run_tool(root: str, argv: Sequence[str], cwd: str,
+	     seen: Callable[[argparse.Namespace], None]) -> int:
+	"""Run the tree's kunit.py as if it had been called with these words."""
+	set_environment()
 	try:
-		runpy.run_path(script, run_name='__main__')
+		tool = load(root)
+		watch(tool, cwd, root, seen)
+		if hasattr(tool, 'kunit_kernel'):
+			emulate(tool.kunit_kernel)
+		tool.main(argv)
 	except SystemExit as e:
 		if isinstance(e.code, str):
 			print(e.code, file=sys.stderr)
 		return e.code if isinstance(e.code, int) else int(e.code is not None)
-	except BrokenPipeError:
+	except (BrokenPipeError, OverlayError):
 		raise
 	except OSError as e:
 		raise OverlayError(describe_os_error(e)) from e
@@ -237,28 +233,30 @@ def run_tool(tree: Tree, words: Sequence[str]) -> int:
 def main() -> int:
 	host = Host()
 	argv, cwd = sys.argv[1:], os.getcwd()
-	ksrc = os.environ.get('KSRC') or None
-	words = read_words(argv, cwd)
-	with locked(prepare_build(REPO), host):
-		packages.ensure(host, requirements(words, ksrc))
-	tree = assemble(host, REPO, ksrc)
-	words = read_words(argv, cwd, tree.root)
-	for path in words.inputs:
-		if not os.path.exists(os.path.join(tree.root, path)):
-			raise OverlayError(f'{path} does not exist: name a file that does')
-	if words.verb not in BUILDING or words.wants_help:
-		return run_tool(tree, words.words)
-	folder = build_folder(words, tree)
-	is_new = not os.path.isdir(folder)
-	prepare_build_folder(host, folder, words.verb)
+	tree = ready(host, [])
+	new_folders: List[str] = []
+
+	def seen(args: argparse.Namespace) -> None:
+		for path in inputs(args):
+			if not os.path.exists(os.path.join(tree.root, path)):
+				raise OverlayError(f'{path} does not exist: name a file that does')
+		if args.subcommand not in BUILDING:
+			return
+		packages.ensure(host, requirements(args))
+		add_defaults(args, tree, REPO)
+		if not os.path.isdir(args.build_dir):
+			new_folders.append(args.build_dir)
+		prepare_build_folder(host, args.build_dir, args.subcommand)
+		held.enter_context(locked(args.build_dir, host))
+
 	status = 1
-	try:
-		with locked(folder, host):
-			status = run_tool(tree, words.words[:1] +
-					  default_words(words, tree, REPO) + words.words[1:])
-	finally:
-		if status and is_new and not os.listdir(folder):
-			os.rmdir(folder)
+	with ExitStack() as held:
+		try:
+			status = run_tool(tree.root, argv, cwd, seen)
+		finally:
+			for folder in new_folders:
+				if status and os.path.isdir(folder) and not os.listdir(folder):
+					os.rmdir(folder)
 	return status
 
 

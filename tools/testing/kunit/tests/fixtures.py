@@ -36,20 +36,53 @@ void bpf_mem_alloc_destroy(struct bpf_mem_alloc *ma)
 '''
 # Stands for the tree's tool: shows what reached it and ends as it is told.
 TOOL = '''#!/usr/bin/env python3
-import os, sys
-if __name__ == '__main__':
+import argparse, os, sys
+
+def parser():
+	top = argparse.ArgumentParser()
+	verbs = top.add_subparsers(dest='subcommand')
+	for verb in ('run', 'config', 'build', 'exec', 'parse'):
+		p = verbs.add_parser(verb)
+		for name in ('--json', '--junit', '--raw_output'):
+			p.add_argument(name, nargs='?', const='stdout')
+		if verb == 'parse':
+			p.add_argument('file', nargs='?')
+			continue
+		p.add_argument('--build_dir', default='.kunit')
+		p.add_argument('--arch', default='um')
+		for name in ('--qemu_config', '--timeout', '--jobs'):
+			p.add_argument(name)
+		for name in ('--kunitconfig', '--kconfig_add', '--qemu_args', '--kernel_args',
+			     '--make_options'):
+			p.add_argument(name, action='append')
+		p.add_argument('--alltests', action='store_true')
+		p.add_argument('filter_glob', nargs='?', default='')
+	return top
+
+def main(argv):
+	args = parser().parse_args([w + '=stdout' if w == '--json' else w for w in argv])
 	root = os.path.realpath(__file__).split('tools/testing/kunit')[0]
 	os.chdir(root)
 	print('cwd', os.getcwd())
-	print('words', *sys.argv[1:], sep='|')
-	if 'parse' in sys.argv and len(sys.argv) == 2:
-		print('stdin', sys.stdin.read())
-	if 'raise' in sys.argv:
+	if args.subcommand is None:
+		parser().print_help()
+		return
+	if args.subcommand == 'parse':
+		print('file', args.file)
+		print('stdin', '' if args.file else sys.stdin.read())
+		return
+	words = [args.subcommand, '--build_dir=' + args.build_dir,
+		 *('--kunitconfig=' + path for path in args.kunitconfig), args.filter_glob]
+	print('words', *filter(None, words), sep='|')
+	if args.filter_glob == 'raise':
 		raise ValueError('two\\nlines')
-	if 'interrupt' in sys.argv:
+	if args.filter_glob == 'interrupt':
 		os.kill(os.getpid(), 2)
-	if 'fail' in sys.argv:
+	if args.filter_glob == 'fail':
 		sys.exit(3)
+
+if __name__ == '__main__':
+	main(sys.argv[1:])
 '''
 LINES = ''.join(f'line {n}\n' for n in range(1, 41))
 PATCH = '''--- a/kernel/bpf/hashtab.c

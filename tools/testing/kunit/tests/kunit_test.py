@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests for our kunit.py: what it makes of its words, and what it hands on."""
 
+import argparse
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 import unittest
 from typing import Dict, List, Optional
 
 import kunit
 from lib.host import OverlayError
-from tests.fixtures import NOBODY, PUBLIC_PYTHON, Case, needs_root, snapshot, write
+from tests.fixtures import NOBODY, PUBLIC_PYTHON, TOOL, Case, needs_root, snapshot, write
 
 TOOLS = ('gcc', 'make', 'flex', 'bison', 'bc', 'perl', 'patch', 'git')
 
@@ -36,67 +38,101 @@ class EmulationTest(unittest.TestCase):
 			self.assertEqual(kunit.software_emulation(other), other)
 
 
+class QemuOperations:
+	"""As newer tools have it: the command is put together where it is started."""
+
+	def __init__(self, extra: List[str]) -> None:
+		self._extra_qemu_params = extra
+
+	def start(self) -> List[str]:
+		return ['qemu-system-x86_64', '-nographic', '-accel', 'kvm', '-accel', 'hvf',
+			'-accel', 'tcg', '-serial', 'stdio'] + self._extra_qemu_params
+
+
+class OperationsTest(unittest.TestCase):
+
+	def test_command_is_changed_where_the_tool_builds_it(self) -> None:
+		module = types.SimpleNamespace(LinuxSourceTreeOperationsQemu=QemuOperations)
+		kunit.emulate(module)
+		extras: List[List[str]] = [[], ['-smp', '4'], ['-accel', 'kvm']]
+		for extra in extras:
+			self.assertEqual(module.LinuxSourceTreeOperationsQemu(extra).start(),
+					 ['qemu-system-x86_64', '-nographic', '-serial', 'stdio', *extra])
+
+
+class Seen(Exception):
+	"""Ends the tool where it would begin to act."""
+
+
 class WordsTest(Case):
 
-	def words(self, *argv: str) -> kunit.Words:
-		return kunit.read_words(argv, self.work, self.linux)
+	def setUp(self) -> None:
+		super().setUp()
+		self.addCleanup(setattr, sys, 'argv', list(sys.argv))
+		self.addCleanup(setattr, sys, 'path', list(sys.path))
+
+	def words(self, *argv: str) -> argparse.Namespace:
+		"""What the miniature tree's own parser makes of words, and we of that."""
+		found: List[argparse.Namespace] = []
+
+		def seen(args: argparse.Namespace) -> None:
+			found.append(args)
+			raise Seen
+
+		tool = kunit.load(self.linux)
+		kunit.watch(tool, self.work, self.linux, seen)
+		with self.assertRaises(Seen):
+			tool.main(argv)
+		return found[0]
 
 	def test_paths_are_anchored_at_the_users_folder(self) -> None:
 		write(self.work, {'my.config': '', 'q.py': ''})
 		words = self.words('run', '--build_dir=out', '--kunitconfig', 'my.config',
 				   '--json=r.json', '--qemu_config=q.py', '--junit=r.xml')
-		self.assertEqual(words.words, [
-			'run', f'--build_dir={self.work}/out', '--kunitconfig', f'{self.work}/my.config',
-			f'--json={self.work}/r.json', f'--qemu_config={self.work}/q.py',
-			f'--junit={self.work}/r.xml'])
-		self.assertEqual(words.build_dir, f'{self.work}/out')
-		self.assertTrue(words.names_kunitconfig)
+		self.assertEqual(
+			(words.build_dir, words.kunitconfig, words.json, words.qemu_config, words.junit),
+			(f'{self.work}/out', [f'{self.work}/my.config'], f'{self.work}/r.json',
+			 f'{self.work}/q.py', f'{self.work}/r.xml'))
+		self.assertEqual(kunit.inputs(words), [f'{self.work}/my.config', f'{self.work}/q.py'])
 
 	def test_input_known_only_in_the_tree_is_left_to_the_tool(self) -> None:
 		words = self.words('run', '--kunitconfig=kernel/bpf', '--kunitconfig=nowhere')
-		self.assertEqual(words.words[1:], ['--kunitconfig=kernel/bpf',
-						   f'--kunitconfig={self.work}/nowhere'])
+		self.assertEqual(words.kunitconfig, ['kernel/bpf', f'{self.work}/nowhere'])
 
 	def test_other_words_are_untouched(self) -> None:
-		argv = ['run', '--json', 'suite*.case', '--json=stdout', '--raw_output',
+		argv = ['run', '--json', 'suite*.case', '--raw_output',
 			'--kconfig_add', 'CONFIG_X=y', '--qemu_args=-smp 4', '--timeout', '5',
 			'--kernel_args=a=b', '--jobs=3', '--alltests', '--make_options', 'V=1']
-		self.assertEqual(self.words(*argv).words, argv)
+		words = self.words(*argv)
+		plain = kunit.load(self.linux).parser().parse_args([argv[0], '--json=stdout', *argv[2:]])
+		self.assertEqual(vars(words), {**vars(plain), 'build_dir': None})
+		self.assertEqual(words.json, 'stdout')
+		self.assertEqual(self.words('run', '--json=stdout').json, 'stdout')
 
 	def test_abbreviations(self) -> None:
 		words = self.words('run', '--build=out', '--kunitc=x', '--ar', 'arm64')
-		self.assertEqual((words.build_dir, words.arch), (f'{self.work}/out', 'arm64'))
-		self.assertTrue(words.names_kunitconfig)
-		self.assertEqual(words.words[3:], ['--ar', 'arm64'])
+		self.assertEqual((words.build_dir, words.arch, words.kunitconfig),
+				 (f'{self.work}/out', 'arm64', [f'{self.work}/x']))
 
 	def test_file_to_parse(self) -> None:
-		self.assertEqual(self.words('parse', '--json', 'a.log').words,
-				 ['parse', '--json', f'{self.work}/a.log'])
-		self.assertEqual(self.words('parse').words, ['parse'])
-		self.assertEqual(self.words('run', 'a.log').words, ['run', 'a.log'])
+		words = self.words('parse', '--json', 'a.log')
+		self.assertEqual((words.json, words.file), ('stdout', f'{self.work}/a.log'))
+		self.assertEqual(kunit.inputs(words), [f'{self.work}/a.log'])
+		self.assertEqual(kunit.inputs(self.words('parse')), [])
+		self.assertEqual(self.words('run', 'a.log').filter_glob, 'a.log')
 
-	def test_help_and_unknown_verbs(self) -> None:
-		for argv in ((), ('--help',), ('-h',), ('frobnicate',), ('run', '-h'),
-			     ('run', '--he')):
-			self.assertTrue(self.words(*argv).wants_help, argv)
-			self.assertEqual([r.package for r in kunit.requirements(
-				self.words(*argv), self.linux)], ['patch'])
-
-	def test_option_without_its_value_is_left_to_the_tool(self) -> None:
-		self.assertEqual(self.words('run', '--build_dir').words, ['run', '--build_dir'])
-		self.assertEqual(self.words('run', '--arch', '--jobs=1').words,
-				 ['run', '--arch', '--jobs=1'])
+	def test_no_verb_needs_nothing(self) -> None:
+		self.assertEqual(kunit.requirements(self.words()), [])
 
 	def packages(self, *argv: str) -> List[str]:
-		return [r.package for r in kunit.requirements(self.words(*argv), None)]
+		return [r.package for r in kunit.requirements(self.words(*argv))]
 
 	def test_qemu_is_asked_for_only_when_a_kernel_runs_in_it(self) -> None:
 		self.assertNotIn('qemu-system-x86', self.packages('run'))
 		self.assertNotIn('qemu-system-x86', self.packages('build', '--arch=x86_64'))
 		self.assertIn('qemu-system-x86', self.packages('run', '--arch=x86_64'))
-		tree = ['patch', 'linux-source-6.12', 'xz-utils']
-		self.assertEqual(self.packages('parse'), tree)
-		self.assertEqual(self.packages('exec'), tree)
+		self.assertEqual(self.packages('parse'), [])
+		self.assertEqual(self.packages('exec'), [])
 		self.assertIn('flex', self.packages('config'))
 
 
@@ -144,6 +180,24 @@ class ToolTest(Case):
 	def test_tool_runs_in_the_assembled_tree(self) -> None:
 		self.assertRegex(self.call('run').stdout,
 				 f'cwd {self.repo}/build/linux-[0-9a-f]+/tree')
+
+	def test_help_comes_from_the_tool(self) -> None:
+		for words in (('--help',), ('-h',), ('run', '-h'), ('run', '--he')):
+			done = self.call(*words)
+			self.assertEqual((done.returncode, done.stderr.count('\n')),
+					 (0, done.stderr.count('assembling')), done.stderr)
+			self.assertIn('KSRC', done.stdout)
+		self.assertIn('--kernel_args', done.stdout)
+		self.assertIn('usage', self.call().stdout)
+
+	def test_words_that_the_tool_does_not_know(self) -> None:
+		for words, said in ((('frobnicate',), 'invalid choice'),
+				    (('run', '--frobnicate'), 'unrecognized arguments'),
+				    (('run', '--build_dir'), 'expected one argument'),
+				    (('run', '--arch', '--jobs=1'), 'expected one argument')):
+			done = self.call(*words)
+			self.assertEqual(done.returncode, 2)
+			self.assert_one_line(done.stderr, said)
 
 	def test_exit_status_is_handed_on(self) -> None:
 		self.assertEqual(self.call('run', 'fail').returncode, 3)
@@ -241,10 +295,10 @@ class ToolTest(Case):
 	def test_two_runs_in_one_build_folder_take_turns(self) -> None:
 		with open(os.path.join(self.linux, 'tools/testing/kunit/kunit.py'), 'w',
 			  encoding='utf-8') as f:
-			f.write('import os, sys, time\n'
-				'mark = sys.argv[2].split("=")[1] + "/busy"\n'
-				'assert not os.path.exists(mark)\n'
-				'os.mkdir(mark); time.sleep(0.3); os.rmdir(mark)\n')
+			f.write(TOOL + 'import time\ndef main(argv):\n'
+				'\tmark = parser().parse_args(argv).build_dir + "/busy"\n'
+				'\tassert not os.path.exists(mark)\n'
+				'\tos.mkdir(mark); time.sleep(0.3); os.rmdir(mark)\n')
 		runs = [subprocess.Popen([sys.executable, '-B', self.tool, 'run'], env=self.env,
 					 stderr=subprocess.PIPE, text=True) for _ in range(3)]
 		ends = [run.communicate()[1] for run in runs]

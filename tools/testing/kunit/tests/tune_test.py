@@ -4,6 +4,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import unittest
 from typing import Any, Dict, List, Optional
@@ -201,6 +203,19 @@ class TestTrial(unittest.TestCase):
 	def test_kernel_that_hangs(self) -> None:
 		result = self._run('exec sleep 60', limit=1)
 		self.assertEqual((result['status'], result['why']), ('crashed', 'no end after 1 s'))
+
+
+class TestShipping(unittest.TestCase):
+	def test_zip_has_all_that_a_trial_needs(self) -> None:
+		from tune import cluster
+		with tempfile.TemporaryDirectory() as folder:
+			path = cluster.pack_trial(folder)
+			self.assertEqual(path, cluster.pack_trial(folder))
+			code = ('import sys; sys.path.insert(0, sys.argv[1]); import tune.trial as t\n'
+				'assert "zip" in t.__file__\nprint(t.read_log(sys.stdin.read()))')
+			done = subprocess.run([sys.executable, '-I', '-c', code, path], input=LOG,
+					      capture_output=True, text=True, check=False)
+		self.assertEqual(done.stdout, f'{tune_trial.read_log(LOG)}\n', done.stderr)
 
 
 class TestFront(unittest.TestCase):

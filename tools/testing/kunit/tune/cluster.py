@@ -5,14 +5,17 @@ Dask does the scheduling: a worker that is lost in the middle costs only its
 trial, which another one runs again; a new worker is sent the files by itself.
 """
 
+import hashlib
 import importlib
+import io
 import logging
 import os
 import tempfile
+import zipfile
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
-from lib import packages
+from lib import files, packages
 from lib.host import OverlayError
 from tune import trial
 
@@ -22,6 +25,9 @@ distributed: Any = importlib.import_module('distributed')
 
 _CONNECT = 10      # s until a scheduler must have answered
 _PATIENCE = 60     # s until it must have a worker
+# All that a trial consists of: trial.py and what that imports.
+SHIPPED = ('lib/__init__.py', 'lib/guest.py', 'lib/kernel_log.py', 'tune/__init__.py',
+	   'tune/trial.py')
 _LOSSES = 5        # workers that a trial may lose before it counts as lost itself
 
 
@@ -38,7 +44,10 @@ class Cluster:
 
 	def send(self, paths: Sequence[str]) -> None:
 		"""Ship files to all workers, those to come included."""
-		for path in (trial.__file__, *paths):
+		self._client.run(_forgetter())
+		with tempfile.TemporaryDirectory() as folder:
+			self._client.upload_file(pack_trial(folder))
+		for path in paths:
 			self._client.upload_file(path)
 
 	def run(self, specs: Sequence[Dict[str, Any]]) -> Iterator[Dict[str, Any]]:
@@ -57,6 +66,39 @@ class Cluster:
 		finally:
 			self._client.cancel([future for future in futures
 					     if not future.done()], force=True)
+
+
+def pack_trial(folder: str) -> str:
+	"""All of a trial as a zip, which Python imports from; called after its content.
+
+	Workers keep what they imported from a file of the same name before.
+	"""
+	root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+	data = io.BytesIO()
+	with zipfile.ZipFile(data, 'w') as out:
+		for path in SHIPPED:
+			with open(os.path.join(root, path), 'rb') as f:
+				# Without its time, so that the same content is the same file.
+				out.writestr(zipfile.ZipInfo(path), f.read())
+	digest = hashlib.sha256(data.getvalue()).hexdigest()[:12]
+	path = os.path.join(folder, f'trial-{digest}.zip')
+	files.write(path, data.getvalue())
+	return path
+
+
+def _forgetter() -> Callable[[], None]:
+	"""A function that lets a worker import anew what it has from a trial's zip.
+
+	It is no module's, so that it is sent as it is: workers may know no module of ours.
+	"""
+	def forget() -> None:
+		import re
+		import sys
+		for name, module in list(sys.modules.items()):
+			if re.search(r'trial-[0-9a-f]{12}\.zip', getattr(module, '__file__', '') or ''):
+				del sys.modules[name]
+
+	return forget
 
 
 def _workers_find_packages() -> None:

@@ -87,10 +87,11 @@ def python_lint(context: Context) -> Tally:
 			root = package_root(context.repo, os.path.dirname(path))
 			folders.setdefault(root, []).append(path)
 	total = Tally()
-	for files in folders.values():
+	for root, files in folders.items():
+		config = os.path.join(context.repo, root, 'mypy.ini')
 		done = context.host.capture(
-			['mypy', '--strict', '--no-error-summary', '--no-color-output',
-			 '--hide-error-context', '--show-error-codes',
+			['mypy', *(['--config-file', config] if os.path.exists(config) else ['--strict']),
+			 '--no-error-summary', '--no-color-output',
 			 '--cache-dir', os.path.join(context.repo, 'build', 'mypy'), *files],
 			cwd=context.repo)
 		total += _per_file(context, 'mypy', files, done.text, done.status)

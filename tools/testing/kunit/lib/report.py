@@ -31,7 +31,7 @@ def console(width: int) -> Any:
 
 def svg(figure: Any) -> str:
 	"""A figure of matplotlib as an element of a page; the figure is closed."""
-	import matplotlib.pyplot as plt  # type: ignore[import]
+	import matplotlib.pyplot as plt
 	text = io.StringIO()
 	figure.savefig(text, format='svg', bbox_inches='tight', metadata={'Date': None})
 	plt.close(figure)

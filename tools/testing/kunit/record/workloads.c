@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Workloads to record allocation patterns of: see record.py.
+ * Workloads to record allocation patterns of: see command.py.
  *
  *	record_workloads conntrack|agent|storm
  *

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for bench.py and its modules: reading logs, figures, goals, page."""
+"""Tests for `make bench`: reading logs, figures, goals, page."""
 
 import os
 import tempfile

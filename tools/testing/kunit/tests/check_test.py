@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for check.py and its steps: what counts as failed, and the last line."""
+"""Tests for `make check` and its steps: what counts as failed, and the last line."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for selftests_job.py with real, short-lived commands."""
+"""Tests for lib/job.py with real, short-lived commands."""
 
 import os
 import signal

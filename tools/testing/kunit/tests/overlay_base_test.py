@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for overlay_base.py: which trees are taken, and what is read of them."""
+"""Tests for overlay/base.py: which trees are taken, and what is read of them."""
 
 import os
 import subprocess

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for overlay_install.py: a real git tree is changed wholly or not at all."""
+"""Tests for overlay/install.py: a real git tree is changed wholly or not at all."""
 
 import os
 import subprocess

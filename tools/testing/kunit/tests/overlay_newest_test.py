@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for overlay_newest.py: every answer that apt and a mirror can give."""
+"""Tests for overlay/newest.py: every answer that apt and a mirror can give."""
 
 import os
 import shutil

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for overlay_peer.py: names that must differ, and bases without a peer."""
+"""Tests for overlay/peer.py: names that must differ, and bases without a peer."""
 
 import tempfile
 import unittest

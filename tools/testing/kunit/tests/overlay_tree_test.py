@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for overlay_tree.py: real folders, real patch(1), a miniature kernel."""
+"""Tests for overlay/tree.py: real folders, real patch(1), a miniature kernel."""
 
 import os
 import shutil

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for overlay_setup.py: every answer apt can give, without apt."""
+"""Tests for lib/packages.py: every answer apt can give, without apt."""
 
 import unittest
 

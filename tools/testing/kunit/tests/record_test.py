@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for record.py and its modules: what recorders write becomes a trace."""
+"""Tests for `make record`: what recorders write becomes a trace."""
 
 import os
 import tempfile

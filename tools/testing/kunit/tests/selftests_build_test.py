@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for selftests_build.py, initramfs.py and selftests_tools.py."""
+"""Tests for how selftests are built, their guest, and their tools."""
 
 import os
 import subprocess

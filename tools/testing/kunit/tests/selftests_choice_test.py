@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for selftests_choice.py on a miniature folder of selftests."""
+"""Tests for selftests/choice.py on a miniature folder of selftests."""
 
 
 from lib.host import OverlayError

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for what selftests_run.py and selftests_report.py read and conclude."""
+"""Tests for what selftests/boots.py and report.py read and conclude."""
 
 import contextlib
 import io

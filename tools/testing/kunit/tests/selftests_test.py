@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for selftests.py: what is run again after which change."""
+"""Tests for `make selftests`: what is run again after which change."""
 
 import os
 from typing import List

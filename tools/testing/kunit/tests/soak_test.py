@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for soak.py: what TIME may be, and what the kernel is told."""
+"""Tests for `make soak`: what TIME may be, and what the kernel is told."""
 
 import unittest
 

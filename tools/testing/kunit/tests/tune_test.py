@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests for tune.py and its modules: traces, grids, logs, fronts, what is kept."""
+"""Tests for `make tune`: traces, grids, logs, fronts, what is kept."""
 
 import io
 import json

@@ -63,7 +63,7 @@ def requirements(names: Sequence[str]) -> List[packages.Requirement]:
 	if set(names) & {'python', 'lint'}:
 		needed += packages.LINT
 	if 'python' in names:
-		needed += packages.TUNE
+		needed += [*packages.TUNE, packages.APT]
 	return needed
 
 

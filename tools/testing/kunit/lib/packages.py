@@ -41,6 +41,8 @@ BENCH = (RICH, Requirement(f'{DIST_PACKAGES}/jinja2/__init__.py', 'python3-jinja
 	 Requirement(f'{DIST_PACKAGES}/matplotlib/__init__.py', 'python3-matplotlib'))
 TUNE = (*BENCH, Requirement('cpio', 'cpio'),
 	Requirement(f'{DIST_PACKAGES}/distributed/__init__.py', 'python3-distributed'))
+# Debian's own interface to apt, for Debian's own Python.
+APT = Requirement(f'{DIST_PACKAGES}/apt/__init__.py', 'python3-apt')
 # For kernels with type information, and what is linked with libelf.
 ELF = (Requirement('pahole', 'dwarves'), Requirement('/usr/include/gelf.h', 'libelf-dev'),
        Requirement('/usr/include/zlib.h', 'zlib1g-dev'))

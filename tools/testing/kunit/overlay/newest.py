@@ -7,15 +7,17 @@ below build/, so nothing of the machine's is changed, and no privileges are need
 The mirror is the one that the machine itself uses.
 """
 
+import json
 import os
 import re
 import shutil
 import time
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from lib import files, packages
 from lib.host import Host, Output, OverlayError
+from overlay import debian
 from overlay.base import Base, check, default_base, need_space, unpack
 
 WORD = 'newest'            # as in KSRC=newest
@@ -23,9 +25,7 @@ KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
 SUITES = ('stable-backports', 'testing', 'unstable')
 DAY = 24 * 60 * 60
 _PACKAGE = re.compile(r'linux-source-(\d+)\.(\d+)')
-# How to get to a mirror is the machine's business: proxies, timeouts.
-_HOW = re.compile(r'^Acquire::(?:https?|ftp|tor)\b.*;$', re.M)
-NEEDED = (packages.Requirement(KEYRING, 'debian-archive-keyring'),
+NEEDED = (packages.APT, packages.Requirement(KEYRING, 'debian-archive-keyring'),
 	  packages.Requirement('dpkg-deb', 'dpkg'), packages.Requirement('xz', 'xz-utils'))
 
 
@@ -58,25 +58,29 @@ class Apt:
 		if not host.which('apt-get'):
 			raise OverlayError('KSRC=newest needs apt: on other systems than Debian '
 					   'name a tree with KSRC=/path/to/linux')
-		self.mirror = self._mirror()
+		# How to get to a mirror is the machine's business: proxies, timeouts.
+		machine = self._ask('machine', own=False)
+		self.mirror, self.ways = machine['mirror'], machine['ways']
+		if not self.mirror:
+			raise OverlayError('KSRC=newest: apt knows of no Debian archive: run '
+					   '`sudo apt-get update`, or name a tree with '
+					   'KSRC=/path/to/linux')
 
-	def _mirror(self) -> str:
-		"""The archive that the machine has its own packages from."""
-		listing = self.host.capture(['apt-get', 'indextargets', '--format',
-					     '$(REPO_URI)|$(ORIGIN)|$(LABEL)'])
-		for line in listing.text.splitlines():
-			uri, *rest = line.split('|')
-			if rest[:1] == ['Debian'] and rest[1:] != ['Debian-Security']:
-				return uri
-		raise OverlayError('KSRC=newest: apt knows of no Debian archive: run '
-				   '`sudo apt-get update`, or name a tree with KSRC=/path/to/linux')
+	def _ask(self, *words: str, own: bool = True) -> Any:
+		"""What python3-apt says, of our lists or of the machine's."""
+		command = [debian.PYTHON, '-B', os.path.realpath(debian.__file__), *words]
+		done = self.run(*command) if own else self.host.capture(command)
+		try:
+			return json.loads(done.text.strip().splitlines()[-1])
+		except (ValueError, IndexError):
+			lines = done.text.strip().splitlines() or ['no reason given']
+			raise OverlayError(f'apt cannot be asked for its {words[0]}: {lines[-1]}') from None
 
 	def _configure(self) -> None:
 		for path in (os.path.join(self.lists, 'partial'),
 			     os.path.join(self.folder, 'cache', 'archives', 'partial')):
 			os.makedirs(path, exist_ok=True)
 		status = os.path.join(self.folder, 'status')
-		machine = self.host.capture(['apt-config', 'dump']).text
 		settings = {
 			'Dir::Etc::main': '/dev/null', 'Dir::Etc::parts': '/dev/null',
 			'Dir::Etc::preferences': '/dev/null', 'Dir::Etc::preferencesparts': '/dev/null',
@@ -88,30 +92,18 @@ class Apt:
 			# A mirror that is behind still serves what Debian has signed.
 			'Acquire::Check-Valid-Until': 'false',
 		}
-		with open(status, 'w', encoding='utf-8'):
-			pass
-		with open(self.config, 'w', encoding='utf-8') as f:
-			f.writelines(f'{line}\n' for line in _HOW.findall(machine))
-			f.writelines(f'{key} "{value}";\n' for key, value in settings.items())
+		files.write(status, '')
+		files.write(self.config, ''.join(f'{key} "{value}";\n' for key, value
+						 in {**self.ways, **settings}.items()))
 
 	def run(self, *words: str, cwd: Optional[str] = None) -> Output:
 		return self.host.capture(['env', 'LC_ALL=C', f'APT_CONFIG={self.config}', *words], cwd=cwd)
 
 	def _update(self, suites: List[str], *options: str) -> Output:
-		with open(self.sources, 'w', encoding='utf-8') as f:
-			f.write(f'Types: deb\nURIs: {self.mirror}\nSuites: {" ".join(suites)}\n'
-				f'Components: main\nSigned-By: {KEYRING}\n')
+		files.write(self.sources,
+			    f'Types: deb\nURIs: {self.mirror}\nSuites: {" ".join(suites)}\n'
+			    f'Components: main\nSigned-By: {KEYRING}\n')
 		return self.run('apt-get', '-q', *options, 'update')
-
-	def _codenames(self) -> List[str]:
-		"""What the suites are called now."""
-		names: List[str] = []
-		for entry in sorted(os.listdir(self.lists)):
-			if entry.endswith('Release'):
-				with open(os.path.join(self.lists, entry), encoding='utf-8',
-					  errors='replace') as f:
-					names += re.findall(r'^Codename: ([\w-]+)$', f.read(), re.M)[:1]
-		return names
 
 	def newest(self) -> Package:
 		"""Ask the mirror.
@@ -122,25 +114,18 @@ class Apt:
 		self._configure()
 		done = self._update(list(SUITES), '-o',
 				    'Acquire::IndexTargets::deb::Packages::DefaultEnabled=false')
-		names = self._codenames()
+		names = self._ask('codenames')
 		if names:
 			done = self._update(names)
 		if not names or 'Failed to fetch' in done.text:
 			raise OverlayError(f'the newest kernel of Debian could not be looked up: {reason(done)}')
-		packages = [name for name in self.run('apt-cache', 'pkgnames', 'linux-source-').text.split()
-			    if _PACKAGE.fullmatch(name)]
-		if not packages:
+		found = {name: versions for name, versions in self._ask('versions', 'linux-source-').items()
+			 if _PACKAGE.fullmatch(name)}
+		if not found:
 			raise OverlayError(f'{", ".join(names)} have no package linux-source-X.Y: '
 					   'name a tree with KSRC=/path/to/linux')
-		name = max(packages, key=lambda name: Package(name, '').number())
-		versions = re.findall(r'^Version: (\S+)$', self.run('apt-cache', 'show', name).text, re.M)
-		if not versions:
-			raise OverlayError(f'apt has no version of {name}: run it again')
-		newest = versions[0]
-		for version in versions[1:]:
-			if not self.host.capture(['dpkg', '--compare-versions', version, 'gt', newest]).status:
-				newest = version
-		return Package(name, newest)
+		name = max(found, key=lambda name: Package(name, '').number())
+		return Package(name, found[name][0])
 
 	def download(self, package: Package, folder: str) -> str:
 		"""Path of the package's file, below the folder."""

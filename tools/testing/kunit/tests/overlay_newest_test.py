@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests for overlay/newest.py: every answer that apt and a mirror can give."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,14 +9,13 @@ from typing import Dict, List, Mapping, Optional, Sequence
 from unittest import mock
 
 from lib.host import Output, OverlayError
+from lib.packages import APT
 from overlay import base as overlay_base
 from overlay import newest as overlay_newest
 from overlay import tree as overlay_tree
 from tests.fixtures import Case, FakeHost, read, write
 
 MIRROR = 'http://mirror.example.org/debian/'
-TARGETS = ('http://mirror.example.org/security/|Debian|Debian-Security\n'
-	   f'http://example.org/other|Other|Other\n{MIRROR}|Debian|Debian\n')
 NO_NETWORK = Output(0, f'W: Failed to fetch {MIRROR}dists/x/InRelease  Could not resolve\n')
 
 
@@ -23,12 +23,12 @@ class Debian(FakeHost):
 	"""A machine with apt, a mirror behind it, and packages on that."""
 
 	def __init__(self, linux: str) -> None:
-		super().__init__(('apt-get', 'dpkg-deb', 'xz', 'patch'), (overlay_newest.KEYRING,))
+		super().__init__(('apt-get', 'dpkg-deb', 'xz', 'patch'), (overlay_newest.KEYRING, APT.probe))
 		self.linux = linux
-		self.targets = TARGETS
+		self.mirror = MIRROR
 		self.network = True
 		self.packages: Dict[str, List[str]] = {'linux-source-6.12': ['6.12.9-1'],
-			'linux-source-7.9': ['7.9.1-1'], 'linux-source-7.10': ['7.10.2-1', '7.10.3~rc1-1']}
+			'linux-source-7.9': ['7.9.1-1'], 'linux-source-7.10': ['7.10.3~rc1-1', '7.10.2-1']}
 		self.broken = ''        # which command fails
 		self.content = True     # whether the package has a source in it
 		self.suites: List[str] = []
@@ -43,35 +43,30 @@ class Debian(FakeHost):
 
 	def update(self, config: str) -> Output:
 		if not self.network:
+			self.suites = []
 			return NO_NETWORK
 		folder = os.path.dirname(config)
 		self.suites = read(folder, 'debian.sources').split('Suites: ')[1].split('\n')[0].split()
-		for suite in self.suites:
-			write(folder, {f'state/lists/{suite}_InRelease':
-				       f'Suite: {suite}\nCodename: {suite.replace("stable", "name")}\n'})
 		return Output(0, 'Reading\n')
 
 	def capture(self, command: Sequence[str], cwd: Optional[str] = None,
 		    env: Optional[Mapping[str, str]] = None,
 		    keep_fds: Sequence[int] = ()) -> Output:
 		words = list(command)
-		if words[0] == 'dpkg':
-			done = subprocess.run(words, check=False)
-			return Output(done.returncode, '')
 		answer = super().capture(command, cwd, env, keep_fds)
 		if self.broken and self.broken in words:
 			return Output(100, f'E: broken {MIRROR}x too\n')
-		if 'indextargets' in words:
-			return Output(0, self.targets)
-		if 'apt-config' in words:
-			return Output(0, 'APT::Hook "x";\nAcquire::http::Proxy "http://proxy.example.org";\n')
+		if 'machine' in words:
+			return Output(0, 'a warning\n' + json.dumps({
+				'mirror': self.mirror,
+				'ways': {'Acquire::http::Proxy': 'http://proxy.example.org'}}))
+		if 'codenames' in words:
+			return Output(0, json.dumps([f'{suite.replace("stable", "name")}'
+						     for suite in self.suites]))
 		if 'update' in words:
 			return self.update(words[2].split('=')[1])
-		if 'pkgnames' in words:
-			return Output(0, '\n'.join([*self.packages, 'linux-source-', 'linux-source-7.9-x']))
-		if 'show' in words:
-			return Output(0, ''.join(f'Package: x\nVersion: {v}\n\n'
-						 for v in self.packages[words[-1]]))
+		if 'versions' in words:
+			return Output(0, json.dumps({**self.packages, 'linux-source-7.9-x': ['1']}))
 		if 'download' in words:
 			name, version = words[-1].split('=')
 			if not self.network:
@@ -116,7 +111,6 @@ class NewestTest(Case):
 		self.newest()
 		config = read(self.build, 'apt/apt.conf')
 		self.assertIn('Acquire::http::Proxy', config)
-		self.assertNotIn('Hook', config)
 		for line in self.host.log:
 			self.assertNotIn('install', line)
 			self.assertNotIn('sudo', line)
@@ -199,10 +193,16 @@ class NewestTest(Case):
 		self.refusal('no package linux-source-X.Y')
 
 	def test_no_debian(self) -> None:
-		self.host.targets = 'http://example.org/other|Other|Other\n'
+		self.host.mirror = ''
 		self.refusal('no Debian archive')
 		self.host.commands.discard('apt-get')
 		self.refusal('needs apt')
+
+	def test_apt_that_cannot_be_asked(self) -> None:
+		for answer in ('', 'ImportError: apt_pkg\n'):
+			self.host.answers = {'machine': [Output(1, answer)]}
+			with mock.patch.object(Debian, 'capture', FakeHost.capture):
+				self.refusal('apt cannot be asked for its machine: ')
 
 	def test_leftover_of_a_killed_call(self) -> None:
 		write(self.build, {'linux-source-7.10/fetch/half': '', 'linux-source-7.10/unpack/half': ''})

@@ -69,7 +69,7 @@ class Progress:
 		self._begin = self._told = time.monotonic()
 		if sys.stderr.isatty():
 			self._bar = _bar()
-			self._task = self._bar.add_task(self._what, total=None, note='')
+			self._task = self._bar.add_task(self._what, total=None, count='', note='')
 			self._bar.start()
 		return self
 
@@ -114,8 +114,9 @@ class Progress:
 
 	def _draw(self) -> None:
 		if self._bar is not None:
+			count = '' if self._total is None else f'{self._done}/{self._total}'
 			self._bar.update(self._task, total=self._total, completed=self._done,
-					 note=self._note)
+					 count=count, note=self._note)
 
 	def _tell(self) -> None:
 		now = time.monotonic()
@@ -131,7 +132,7 @@ def _bar() -> Any:
 	from rich.table import Column
 	return progress.Progress(
 		progress.TextColumn('{task.description}'), progress.BarColumn(bar_width=20),
-		progress.MofNCompleteColumn(), progress.TimeElapsedColumn(),
+		progress.TextColumn('{task.fields[count]}'), progress.TimeElapsedColumn(),
 		progress.TimeRemainingColumn(),
 		progress.TextColumn('{task.fields[note]}', markup=False,
 				    table_column=Column(no_wrap=True, overflow='ellipsis', ratio=1)),

@@ -9,10 +9,8 @@ import unittest
 from typing import Dict, List, Mapping, Optional, Sequence
 from unittest import mock
 
+from check import lint, model, suites
 from check import command as check
-from check import lint as check_lint
-from check import model as check_model
-from check import suites as check_kunit
 from check.step import (FAIL, PASS, Context, Excuse, Tally, excuse, in_kernel, own_files,
 			read_excuses, verdict)
 from lib.host import Output, OverlayError
@@ -36,7 +34,7 @@ class CountTest(unittest.TestCase):
 		self.assertEqual(str(Tally(2, 0, 4)), '2 passed, 0 failed, 4 skipped')
 
 	def test_cases_of_nested_suites(self) -> None:
-		self.assertEqual(check_kunit.count_cases(REPORT), Tally(3, 2, 1))
+		self.assertEqual(suites.count_cases(REPORT), Tally(3, 2, 1))
 
 	def test_unittest_summaries(self) -> None:
 		for text, expected in (
@@ -45,7 +43,7 @@ class CountTest(unittest.TestCase):
 				('Ran 5 tests in 1s\n\nFAILED (failures=1, errors=1, skipped=1)\n',
 				 Tally(2, 2, 1)),
 				('Segmentation fault\n', FAIL), ('', FAIL)):
-			self.assertEqual(check_lint.count_unittest(text), expected)
+			self.assertEqual(lint.count_unittest(text), expected)
 
 	def test_trouble_in_a_log(self) -> None:
 		for line in ('WARNING: CPU: 0 PID: 1 at kernel/x.c:1', 'BUG: sleeping function',
@@ -91,19 +89,19 @@ class RunningHost(FakeHost):
 
 class ModelTest(unittest.TestCase):
 	def test_sum_is_read_from_the_last_line(self) -> None:
-		self.assertEqual(check_model.count_run('ok a\n3 passed, 1 failed\n'), Tally(3, 1))
+		self.assertEqual(model.count_run('ok a\n3 passed, 1 failed\n'), Tally(3, 1))
 
 	def test_no_sum_is_a_failure(self) -> None:
 		for text in ('', '3 passed, 0 failed\nKilled\n', 'spin is missing\n'):
-			self.assertEqual(check_model.count_run(text), FAIL)
+			self.assertEqual(model.count_run(text), FAIL)
 
 
 class KernelTest(StepCase):
 
 	def run_kernel(self, status: int, files: Dict[str, str]) -> Tally:
 		host = RunningHost(status, files)
-		tally = check_kunit.run(Context(host, self.repo, self.context.tree),
-					check_kunit.X86_64)
+		tally = suites.run(Context(host, self.repo, self.context.tree),
+					suites.X86_64)
 		self.assertIn('--qemu_args=-smp 4', host.words)
 		self.assertIn('--arch=x86_64', host.words)
 		return tally
@@ -122,12 +120,12 @@ class KernelTest(StepCase):
 		good = {'test_cases': [{'status': 'PASS'}]}
 		host = RunningHost(0, {'report.json': json.dumps(good), 'test.log': ''})
 		context = Context(host, self.repo, self.context.tree)
-		self.assertEqual(check_kunit.run_uml_smp(context), Tally(skipped=1))
+		self.assertEqual(suites.run_uml_smp(context), Tally(skipped=1))
 		write(self.linux, {'arch/um/Kconfig': 'config SMPX\n'})
-		self.assertEqual(check_kunit.run_uml_smp(context), Tally(skipped=1))
+		self.assertEqual(suites.run_uml_smp(context), Tally(skipped=1))
 		self.assertEqual(host.words, [])
 		write(self.linux, {'arch/um/Kconfig': 'menu\nconfig SMP\n'})
-		self.assertEqual(check_kunit.run_uml_smp(context), Tally(2))
+		self.assertEqual(suites.run_uml_smp(context), Tally(2))
 		self.assertIn('--kernel_args=ncpus=2', host.words)
 
 	def test_no_result_fails(self) -> None:
@@ -135,7 +133,7 @@ class KernelTest(StepCase):
 			self.assertEqual(self.run_kernel(1, files), FAIL)
 
 	def test_result_of_an_earlier_run_does_not_count(self) -> None:
-		folder = check_kunit.X86_64.where(self.context.tree.folder)
+		folder = suites.X86_64.where(self.context.tree.folder)
 		write(folder, {'report.json': json.dumps(REPORT), 'test.log': ''})
 		self.assertEqual(self.run_kernel(1, {}), FAIL)
 
@@ -168,7 +166,7 @@ class LintTest(StepCase):
 		self.host.files |= {'/usr/include/stdio.h'}
 		self.host.answers = {'--file kernel/bpf/memalloc.c': [Output(1, 'x.c:1: WARNING: y\n')]}
 		# Three files: memalloc.c, new_kunit.c and hashtab.c.patch.
-		self.assertEqual(check_lint.source_lint(self.context), Tally(2, 1))
+		self.assertEqual(lint.source_lint(self.context), Tally(2, 1))
 
 	def test_excuses(self) -> None:
 		path = os.path.join(self.work, 'excuses')
@@ -189,14 +187,14 @@ class LintTest(StepCase):
 		self.host.commands |= {'sparse', 'mypy', 'shellcheck'}
 		write(self.repo, {'tools/a.py': '', 'tools/b.py': ''})
 		self.host.answers = {'mypy': [Output(1, 'tools/b.py:1: error: x\n')]}
-		self.assertEqual(check_lint.python_lint(self.context), Tally(1, 1))
+		self.assertEqual(lint.python_lint(self.context), Tally(1, 1))
 		self.host.answers = {'mypy': [Output(2, 'mypy: broken\n')]}
-		self.assertEqual(check_lint.python_lint(self.context).failed, 1)
+		self.assertEqual(lint.python_lint(self.context).failed, 1)
 
 	def test_commits_without_history(self) -> None:
-		self.assertEqual(check_lint.commit_lint(self.context), Tally())
+		self.assertEqual(lint.commit_lint(self.context), Tally())
 		git(self.repo, 'init')
-		self.assertEqual(check_lint.commit_lint(self.context), Tally())
+		self.assertEqual(lint.commit_lint(self.context), Tally())
 
 	def test_commits_that_touch_kernel_files(self) -> None:
 		git(self.repo, 'init')
@@ -204,21 +202,21 @@ class LintTest(StepCase):
 			write(self.repo, {'README': path})
 			git(self.repo, 'add', path)
 			git(self.repo, 'commit', '-m', path)
-		self.assertEqual(check_lint.commit_lint(self.context), Tally(2))
+		self.assertEqual(lint.commit_lint(self.context), Tally(2))
 
 	def test_sparse(self) -> None:
 		self.host.commands |= {'sparse', 'mypy', 'shellcheck'}
-		write(check_kunit.UML.where(self.context.tree.folder), {'kernel/bpf/memalloc.o': '',
+		write(suites.UML.where(self.context.tree.folder), {'kernel/bpf/memalloc.o': '',
 							     'lib/tests/new_kunit.o': ''})
 		seen = '  CHECK   ../tree/kernel/bpf/memalloc.c\n'
 		self.host.answers = {'C=2': [Output(0, seen + '  CHECK   lib/tests/new_kunit.c\n')]}
-		self.assertEqual(check_lint.sparse(self.context), Tally(2))
+		self.assertEqual(lint.sparse(self.context), Tally(2))
 		self.host.answers = {'C=2': [Output(0, seen)]}
-		self.assertEqual(check_lint.sparse(self.context), Tally(1, 1))
-		os.unlink(check_kunit.UML.where(self.context.tree.folder) + '/lib/tests/new_kunit.o')
+		self.assertEqual(lint.sparse(self.context), Tally(1, 1))
+		os.unlink(suites.UML.where(self.context.tree.folder) + '/lib/tests/new_kunit.o')
 		self.host.answers = {'C=2': [Output(
 			0, seen + f'{self.linux}/kernel/bpf/memalloc.c:3:1: warning: y\n')]}
-		self.assertEqual(check_lint.sparse(self.context), Tally(0, 2))
+		self.assertEqual(lint.sparse(self.context), Tally(0, 2))
 
 
 class MainTest(StepCase):

@@ -112,6 +112,12 @@ def read(*path: str) -> str:
 		return f.read()
 
 
+def saved(name: str) -> str:
+	"""A log that was saved for the tests, with the line ends that it has."""
+	with open(os.path.join(HERE, 'tests/test_data', name), encoding='utf-8', newline='') as f:
+		return f.read()
+
+
 def snapshot(root: str) -> Dict[str, str]:
 	"""Every path below root with type, time of change, size and link text."""
 	found: Dict[str, str] = {}

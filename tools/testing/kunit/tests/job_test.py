@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from lib import job as selftests_job
+from lib import job
 from lib.host import OverlayError
 from tests.fixtures import HERE, Case, read, write
 
@@ -44,14 +44,14 @@ class JobTest(Case):
 			time.sleep(0.05)
 
 	def test_output_and_status(self) -> None:
-		ended = selftests_job.run(self.host, 'a', ['sh', '-c', 'echo x; echo y >&2; exit 3'],
+		ended = job.run(self.host, 'a', ['sh', '-c', 'echo x; echo y >&2; exit 3'],
 					  self.log)
 		self.assertEqual((ended.status, read(self.log)), (3, 'x\ny\n'))
 		self.assertEqual(self.host.said, ['a'])
 
 	def test_time_is_up(self) -> None:
 		pid_file = os.path.join(self.work, 'pid')
-		ended = selftests_job.run(self.host, 'a', ['sh', '-c', 'sleep 1000 & '
+		ended = job.run(self.host, 'a', ['sh', '-c', 'sleep 1000 & '
 					  f'echo $! > {pid_file}; wait'], self.log, limit=1.0)
 		self.assertIsNone(ended.status)
 		self.wait_until_gone(int(read(pid_file)))
@@ -75,15 +75,15 @@ class JobTest(Case):
 
 	def test_failed_build_names_the_error(self) -> None:
 		with self.assertRaisesRegex(OverlayError, 'a: failed: x.c:1: error: y .log: '):
-			selftests_job.build(self.host, 'a', ['sh', '-c',
+			job.build(self.host, 'a', ['sh', '-c',
 					    'echo "x.c:1: error: y"; echo "make: *** z"; exit 2'], self.log)
 
 	def test_unknown_command(self) -> None:
 		with self.assertRaisesRegex(OverlayError, 'no-such-command: No such file'):
-			selftests_job.run(self.host, 'a', ['no-such-command'], self.log)
+			job.run(self.host, 'a', ['no-such-command'], self.log)
 
 	def test_last_line(self) -> None:
 		write(self.work, {'log': 'one\n  two   words\n\n', 'empty': ''})
-		self.assertEqual(selftests_job.last_line(f'{self.work}/log'), 'two words')
-		self.assertEqual(selftests_job.last_line(f'{self.work}/empty'), '')
-		self.assertEqual(selftests_job.last_line(f'{self.work}/none'), '')
+		self.assertEqual(job.last_line(f'{self.work}/log'), 'two words')
+		self.assertEqual(job.last_line(f'{self.work}/empty'), '')
+		self.assertEqual(job.last_line(f'{self.work}/none'), '')

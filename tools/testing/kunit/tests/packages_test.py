@@ -3,7 +3,7 @@
 
 import unittest
 
-from lib import packages as overlay_setup
+from lib import packages
 from lib.host import Output, OverlayError
 from lib.packages import Requirement
 from tests.fixtures import FakeHost
@@ -17,19 +17,19 @@ class EnsureTest(unittest.TestCase):
 
 	def refusal(self, host: FakeHost, *requirements: Requirement) -> str:
 		with self.assertRaises(OverlayError) as caught:
-			overlay_setup.ensure(host, requirements)
+			packages.ensure(host, requirements)
 		message = str(caught.exception)
 		self.assertNotIn('\n', message)
 		return message
 
 	def test_nothing_missing_runs_nothing(self) -> None:
 		host = FakeHost(('flex',), ('/usr/include/gelf.h',), root=False)
-		overlay_setup.ensure(host, (FLEX, ELF))
+		packages.ensure(host, (FLEX, ELF))
 		self.assertEqual(host.log, [])
 
 	def test_root_installs_everything_in_one_call(self) -> None:
 		host = FakeHost(('apt-get',), installs={'flex': 'flex', 'libelf-dev': ELF.probe})
-		overlay_setup.ensure(host, (FLEX, ELF, FLEX))
+		packages.ensure(host, (FLEX, ELF, FLEX))
 		self.assertEqual(len(host.log), 1)
 		self.assertTrue(host.log[0].startswith('env DEBIAN_FRONTEND=noninteractive apt-get'))
 		self.assertTrue(host.log[0].endswith(
@@ -38,7 +38,7 @@ class EnsureTest(unittest.TestCase):
 	def test_package_lists_are_fetched_once_when_needed(self) -> None:
 		host = FakeHost(('apt-get',), installs={'flex': 'flex'},
 				answers={' install ': [UNKNOWN, Output(0, '')]})
-		overlay_setup.ensure(host, (FLEX,))
+		packages.ensure(host, (FLEX,))
 		self.assertEqual([line.split()[-1] for line in host.log], ['flex', 'update', 'flex'])
 
 	def test_no_network_is_named(self) -> None:
@@ -51,7 +51,7 @@ class EnsureTest(unittest.TestCase):
 
 	def test_passwordless_sudo_is_used(self) -> None:
 		host = FakeHost(('apt-get', 'sudo'), root=False, installs={'flex': 'flex'})
-		overlay_setup.ensure(host, (FLEX,))
+		packages.ensure(host, (FLEX,))
 		self.assertEqual(host.log[0], 'sudo -n true')
 		self.assertTrue(host.log[1].startswith('sudo -n env '))
 
@@ -80,15 +80,15 @@ class EnsureTest(unittest.TestCase):
 class RequirementsTest(unittest.TestCase):
 
 	def test_uml_needs_no_qemu(self) -> None:
-		packages = {r.package for r in overlay_setup.build('um') + overlay_setup.qemu('um')}
-		self.assertIn('flex', packages)
-		self.assertIn('bison', packages)
-		self.assertFalse({p for p in packages if p.startswith('qemu') or p == 'libelf-dev'})
+		names = {r.package for r in packages.build('um') + packages.qemu('um')}
+		self.assertIn('flex', names)
+		self.assertIn('bison', names)
+		self.assertFalse({p for p in names if p.startswith('qemu') or p == 'libelf-dev'})
 
 	def test_x86_64_needs_qemu_and_libelf(self) -> None:
-		packages = {r.package for r in
-			    overlay_setup.build('x86_64') + overlay_setup.qemu('x86_64')}
-		self.assertLessEqual({'qemu-system-x86', 'libelf-dev'}, packages)
+		names = {r.package for r in
+			    packages.build('x86_64') + packages.qemu('x86_64')}
+		self.assertLessEqual({'qemu-system-x86', 'libelf-dev'}, names)
 
 	def test_unknown_machine_is_left_to_the_tool(self) -> None:
-		self.assertEqual(overlay_setup.qemu('vax'), ())
+		self.assertEqual(packages.qemu('vax'), ())

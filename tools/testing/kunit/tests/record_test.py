@@ -6,7 +6,7 @@ import tempfile
 import unittest
 from typing import List
 
-from lib import trace as trace_file
+from lib import trace
 from lib.files import REPO
 from lib.host import OverlayError
 from lib.trace import Event
@@ -28,8 +28,8 @@ def objects(*lines: str) -> str:
 
 def shape(text: str) -> List[str]:
 	"""A trace of what was recorded, without its header."""
-	trace = trace_file.write('w', 'r', record_raw.events(text))
-	return [line for line in trace.splitlines() if not line.startswith('#')]
+	made = trace.write('w', 'r', record_raw.events(text))
+	return [line for line in made.splitlines() if not line.startswith('#')]
 
 
 class TestMaps(unittest.TestCase):
@@ -106,7 +106,7 @@ class TestRecord(unittest.TestCase):
 		with self.assertRaisesRegex(OverlayError, 'not what record.bt'):
 			record_raw.events('hello\n')
 		with self.assertRaisesRegex(OverlayError, 'nothing was recorded'):
-			trace_file.write('w', 'r', record_raw.events(maps()))
+			trace.write('w', 'r', record_raw.events(maps()))
 
 	def test_serial_line(self) -> None:
 		text = maps(f'm 1000 0 {IN_TASK} u 7 96 1 0').replace('\n', '\r\n')
@@ -134,7 +134,7 @@ class TestRecord(unittest.TestCase):
 			config = f.read()
 		for recording in record.RECORDINGS:
 			workload = tune_workload.load(recording.name)
-			header = trace_file.parse(recording.name, workload.text)
+			header = trace.parse(recording.name, workload.text)
 			self.assertEqual(header.workload, recording.about)
 			self.assertRegex(header.recorded, r'^Linux 6\.\d+.*QEMU with 4 CPUs$')
 			self.assertIn(workload.file, config)
@@ -143,9 +143,9 @@ class TestRecord(unittest.TestCase):
 		self.assertEqual(tune_workload.load('storm').cpus, 1)
 
 	def test_write_uses_ids_again(self) -> None:
-		text = trace_file.write('w', 'r', [
+		text = trace.write('w', 'r', [
 			Event(0, 0, 't', 'a', 'x', 8), Event(1, 0, 't', 'a', 'y', 8),
 			Event(2, 0, 't', 'f', 'x'), Event(3, 1, 't', 'a', 'z', 8)])
 		self.assertIn('# objects: 2\n', text)
 		self.assertIn('1 1 t a 0 8', text)
-		self.assertEqual(trace_file.parse('x', text).cpus, 2)
+		self.assertEqual(trace.parse('x', text).cpus, 2)

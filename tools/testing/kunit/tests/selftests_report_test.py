@@ -8,28 +8,16 @@ import os
 import unittest
 from typing import Dict, Tuple
 
-from lib import packages as overlay_setup
+from lib import packages
 from lib.kernel import Build
-from selftests import boots as selftests_run
+from selftests import boots
 from selftests import report as selftests_report
 from selftests.boots import Boot, Outcome
 from selftests.choice import Choice
 from selftests.report import FAIL, OK, SKIP, Result
+from tests.fixtures import saved
 
-GUEST = '''@@ begin progs/timer\r
-#1/1     timer/first:OK\r
-#1/2     timer/second:SKIP\r
-#1       timer:OK (SKIP: 1/2)\r
-Summary: 1/1 PASSED, 1 SKIPPED, 0 FAILED\r
-@@ end progs/timer 0 3\r
-@@ begin progs/wq\r
-check:FAIL:open unexpected error -2\r
-#2/1     wq/run:FAIL\r
-#2       wq:FAIL\r
-@@ end progs/wq 1 2\r
-@@ begin program/test_maps\r
-test_a:PASS\r
-'''
+GUEST = saved('selftests.log')
 RATE = 'Summary: per-prod-op   {}  \u00b1 1.00k/s, memory usage 1.00 \u00b1 0.00MiB\n'
 
 
@@ -53,44 +41,44 @@ def result(checks: Dict[str, str]) -> Result:
 class GuestTest(unittest.TestCase):
 
 	def test_steps_are_told_apart(self) -> None:
-		outcomes, complete = selftests_run.read_results(GUEST)
+		outcomes, complete = boots.read_results(GUEST)
 		self.assertEqual({n: (o.status, o.seconds) for n, o in outcomes.items()}, {
 			'progs/timer': (0, 3), 'progs/wq': (1, 2), 'program/test_maps': (-1, 0)})
 		self.assertFalse(complete)
 		self.assertEqual(outcomes['program/test_maps'].text, 'test_a:PASS')
 
 	def test_end_is_seen(self) -> None:
-		self.assertEqual(selftests_run.read_results('@@ done\n'), ({}, True))
+		self.assertEqual(boots.read_results('@@ done\n'), ({}, True))
 
 	def test_forged_end_is_none(self) -> None:
 		text = '@@ begin a\n@@ end b 0 1\n@@ end a 4 1\n'
-		self.assertEqual(selftests_run.read_results(text)[0]['a'].status, 4)
+		self.assertEqual(boots.read_results(text)[0]['a'].status, 4)
 
 	def test_plan(self) -> None:
 		choice = Choice(('timer',), ('timer', 'timer_x'), frozenset(), frozenset(),
 				frozenset(), ())
-		native = selftests_run.plan(choice, 'native', False)
+		native = boots.plan(choice, 'native', False)
 		self.assertIn('./test_progs -a timer_x', [step.command for step in native])
 		self.assertEqual(len([s for s in native if s.name.startswith('bench/')]), 6)
 		self.assertNotIn('sysctl/force_dyn_alloc', [step.name for step in native])
-		ours = selftests_run.plan(choice, 'native', True)
+		ours = boots.plan(choice, 'native', True)
 		self.assertEqual(len(ours), len(native) + 1)
-		icount = selftests_run.plan(choice, 'icount', True)
+		icount = boots.plan(choice, 'icount', True)
 		self.assertTrue(all(s.name.startswith('bench/icount/') for s in icount))
 		self.assertTrue(all(' ' not in s.name for s in ours))
 
 	def test_emulator_ends_with_us_and_counts(self) -> None:
-		words = selftests_run.qemu(Build('ours', '/t', '/b'), '/i', 'icount', '/l', '/r')
+		words = boots.qemu(Build('ours', '/t', '/b'), '/i', 'icount', '/l', '/r')
 		self.assertEqual(words[:3], ['setpriv', '--pdeathsig', 'KILL'])
 		self.assertIn('shift=0,sleep=off', words)
-		self.assertNotIn('-icount', selftests_run.qemu(Build('ours', '/t', '/b'), '/i',
+		self.assertNotIn('-icount', boots.qemu(Build('ours', '/t', '/b'), '/i',
 							       'native', '/l', '/r'))
 
 
 class VerdictTest(unittest.TestCase):
 
 	def test_tests_and_their_parts(self) -> None:
-		outcomes, _ = selftests_run.read_results(GUEST)
+		outcomes, _ = boots.read_results(GUEST)
 		found = Result()
 		selftests_report.read_boot(found, 'native', Boot(outcomes, '', True),
 					   [*outcomes, 'progs/never'])
@@ -192,7 +180,7 @@ class CompareTest(unittest.TestCase):
 			selftests_report.show(base, ours)
 		return tuple(out.getvalue().splitlines())
 
-	@unittest.skipUnless(os.path.exists(overlay_setup.RICH.probe), 'rich is not installed')
+	@unittest.skipUnless(os.path.exists(packages.RICH.probe), 'rich is not installed')
 	def test_table(self) -> None:
 		base = Result({'a': OK, 'a:x': OK}, trouble={'native': ['BUG: y']})
 		lines = self.shown(base, result({'a': FAIL, 'a:x': FAIL}))

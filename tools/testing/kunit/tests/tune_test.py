@@ -10,16 +10,17 @@ import tempfile
 import unittest
 from typing import Any, Dict, List, Optional
 
-from lib import packages as overlay_setup
-overlay_setup.use_dist_packages()
+from lib import packages
+packages.use_dist_packages()
 
 from rich.console import Console
 
 from lib.files import REPO
 from lib.host import OverlayError
+from tests.fixtures import saved
+from tune import pareto
 from tune import command as tune
 from tune import page as tune_page
-from tune import pareto as tune_front
 from tune import search as tune_search
 from tune import store as tune_store
 from tune import table as tune_table
@@ -30,12 +31,7 @@ from tune.search import DEFAULT, Grid, Setting
 TRACE = '# bpf_mem trace 1\n# workload: w\n# cpus: 2\n# objects: 1\n# events: 2\n' \
 	'0 0 t a 0 64\n5 1 t f 0\n'
 
-LOG = '''    # test_recorded: replay: {"trace": "x.trace", "cpus": 1, "events": 2, "allocs": 1}
-    # test_recorded: replay: {"trace": "x.trace", "failed": 0, "refills": 3}
-    # test_recorded: marks: {"trace": "x.trace", "size": 72, "low": 1, "high": 9, "batch": 2}
-ok 1 bpf_memalloc_replay
-reboot: System halted
-'''
+LOG = saved('replay.log')
 
 
 def trial(setting: Setting, workload: str = 'w', failed: int = 0, held: int = 1024,
@@ -222,15 +218,15 @@ class TestFront(unittest.TestCase):
 	TRIALS = [trial(DEFAULT, failed=10, held=2048), trial(A, failed=20, held=1024),
 		  trial(B, failed=0, held=4096, cost=90), trial(C, failed=20, held=2048)]
 
-	def scores(self, trials: Optional[List[Dict[str, Any]]] = None) -> List[tune_front.Score]:
-		return tune_front.scores(self.TRIALS if trials is None else trials, ['w'])
+	def scores(self, trials: Optional[List[Dict[str, Any]]] = None) -> List[pareto.Score]:
+		return pareto.scores(self.TRIALS if trials is None else trials, ['w'])
 
 	def test_front(self) -> None:
-		self.assertEqual({score.setting for score in tune_front.front(self.scores())},
+		self.assertEqual({score.setting for score in pareto.front(self.scores())},
 				 {DEFAULT, A, B})
 
 	def test_sum_over_workloads(self) -> None:
-		found = tune_front.scores([trial(A, failed=4, cost=100),
+		found = pareto.scores([trial(A, failed=4, cost=100),
 					   trial(A, 'v', failed=0, cost=5, machine='uml')],
 					  ['w', 'v'])
 		self.assertEqual((found[0].failed, found[0].held_mean, found[0].instructions),
@@ -241,38 +237,38 @@ class TestFront(unittest.TestCase):
 		self.assertEqual([score.setting for score in self.scores(trials)], [A])
 
 	def test_advice(self) -> None:
-		advice = tune_front.advise(self.scores())
+		advice = pareto.advise(self.scores())
 		assert advice
 		self.assertEqual(advice.score.setting, B)
 		self.assertIn('another trade', ' '.join(advice.reasons))
-		lines = tune_front.apply_lines(advice.score)
+		lines = pareto.apply_lines(advice.score)
 		self.assertEqual(lines[0],
 				 'echo 72 1 9 2 > /sys/kernel/debug/bpf_mem_alloc/watermarks')
 		self.assertIn('bpf_mem_alloc.high=192', lines[-1])
 
 	def test_default_is_best(self) -> None:
-		advice = tune_front.advise(self.scores([trial(DEFAULT), trial(A, held=4096)]))
+		advice = pareto.advise(self.scores([trial(DEFAULT), trial(A, held=4096)]))
 		assert advice
 		self.assertEqual(advice.score.setting, DEFAULT)
 		self.assertIn('leave it', ' '.join(advice.reasons))
 
 	def test_free_gain(self) -> None:
 		found = self.scores([trial(DEFAULT, failed=5), trial(A, failed=5, held=512)])
-		self.assertEqual([s.setting for s in tune_front.better_than_usual(found)], [A])
-		advice = tune_front.advise(found)
+		self.assertEqual([s.setting for s in pareto.better_than_usual(found)], [A])
+		advice = pareto.advise(found)
 		assert advice
 		self.assertEqual(advice.score.setting, A)
 		self.assertNotIn('another trade', ' '.join(advice.reasons))
 
 	def test_memory_is_not_saved_at_any_price(self) -> None:
 		found = self.scores([trial(DEFAULT, cost=100), trial(A, held=512, cost=200)])
-		advice = tune_front.advise(found)
+		advice = pareto.advise(found)
 		assert advice
 		self.assertEqual(advice.score.setting, DEFAULT)
 
 	def test_no_default(self) -> None:
-		self.assertIsNone(tune_front.advise(self.scores([trial(A)])))
-		self.assertIsNone(tune_front.advise([]))
+		self.assertIsNone(pareto.advise(self.scores([trial(A)])))
+		self.assertIsNone(pareto.advise([]))
 
 
 class TestStore(unittest.TestCase):
@@ -301,8 +297,8 @@ class TestStore(unittest.TestCase):
 class TestOutput(unittest.TestCase):
 	def setUp(self) -> None:
 		self.trials = TestFront.TRIALS + [trial(Setting(1, 9, 1), status='crashed')]
-		self.found = tune_front.scores(self.trials, ['w'])
-		advice = tune_front.advise(self.found)
+		self.found = pareto.scores(self.trials, ['w'])
+		advice = pareto.advise(self.found)
 		assert advice
 		self.advice = advice
 

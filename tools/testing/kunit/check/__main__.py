@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Starts `make check`: see command.py."""
+"""Starts `make check` and `make soak`: see command.py."""
 
 import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from half an import
@@ -12,4 +12,4 @@ from check.command import main
 from lib.host import guarded
 
 if __name__ == '__main__':
-	sys.exit(guarded('make check', main))
+	sys.exit(guarded('make soak' if '--soak' in sys.argv else 'make check', main))

@@ -84,7 +84,7 @@ def boot(host: Host, path: str, image: str, recording: Recording, folder: str) -
 	files.remove(log, raw)
 	guest = Guest(path, image, _MEMORY, (
 		'rdinit=/init', f'recorder={recording.recorder}', f'workload={recording.name}'),
-		CPUS, (f'file:{log}', f'file:{raw}'), ('-cpu', 'max'))
+		      CPUS, (f'file:{log}', f'file:{raw}'), ('-cpu', 'max'))
 	job.run(host, f'recording {recording.name}', guest.qemu(),
 		os.path.join(folder, f'{recording.name}-qemu.log'), limit=_LIMIT,
 		progress=lambda: job.last_line(log))
@@ -121,7 +121,7 @@ def record(host: Host, tree: Tree, chosen: List[Recording]) -> None:
 		kind = ('record.bt, the unmodified base' if recording.recorder == 'maps'
 			else 'record_events.sh, our kernel')
 		text = trace.write(recording.about, f'Linux {release_of(log)}, {kind}, QEMU '
-					f'with {CPUS} CPUs', events)
+				   f'with {CPUS} CPUs', events)
 		path = files.write(os.path.join(trace.TRACES, recording.name + trace.SUFFIX), text)
 		seen = raw.contexts(events)
 		host.say(f'written: {path}: {len(events)} events, of them ' + ', '.join(
@@ -150,7 +150,7 @@ def run(host: Host, names: List[str]) -> int:
 def convert(path: str) -> int:
 	events = raw.events(files.read(path))
 	sys.stdout.write(trace.write(f'recorded from {os.path.basename(path)}', 'by hand',
-					  events))
+				     events))
 	return 0
 
 

@@ -113,7 +113,7 @@ def half(work: Work, target: Build, identity: str, has_sysctl: bool) -> Result:
 			os.path.join(work.base.objects, 'vmlinux')):
 		build.build_kernel(work.host, work.base)
 	build.build_user(work.host, work.base, work.choice,
-				   tools.clang(work.host), work.user)
+			 tools.clang(work.host), work.user)
 	result, complete = run_kernel(work, target, has_sysctl)
 	# A guest that stopped half-way shall be seen again, not remembered.
 	if complete:

@@ -101,7 +101,7 @@ class KernelTest(StepCase):
 	def run_kernel(self, status: int, files: Dict[str, str]) -> Tally:
 		host = RunningHost(status, files)
 		tally = suites.run(Context(host, self.repo, self.context.tree),
-					suites.X86_64)
+				   suites.X86_64)
 		self.assertIn('--qemu_args=-smp 4', host.words)
 		self.assertIn('--arch=x86_64', host.words)
 		return tally
@@ -207,7 +207,7 @@ class LintTest(StepCase):
 	def test_sparse(self) -> None:
 		self.host.commands |= {'sparse', 'mypy', 'shellcheck'}
 		write(suites.UML.where(self.context.tree.folder), {'kernel/bpf/memalloc.o': '',
-							     'lib/tests/new_kunit.o': ''})
+								   'lib/tests/new_kunit.o': ''})
 		seen = '  CHECK   ../tree/kernel/bpf/memalloc.c\n'
 		self.host.answers = {'C=2': [Output(0, seen + '  CHECK   lib/tests/new_kunit.c\n')]}
 		self.assertEqual(lint.sparse(self.context), Tally(2))

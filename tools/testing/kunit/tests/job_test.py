@@ -45,14 +45,14 @@ class JobTest(Case):
 
 	def test_output_and_status(self) -> None:
 		ended = job.run(self.host, 'a', ['sh', '-c', 'echo x; echo y >&2; exit 3'],
-					  self.log)
+				self.log)
 		self.assertEqual((ended.status, read(self.log)), (3, 'x\ny\n'))
 		self.assertEqual(self.host.said, ['a'])
 
 	def test_time_is_up(self) -> None:
 		pid_file = os.path.join(self.work, 'pid')
-		ended = job.run(self.host, 'a', ['sh', '-c', 'sleep 1000 & '
-					  f'echo $! > {pid_file}; wait'], self.log, limit=1.0)
+		ended = job.run(self.host, 'a', [
+			'sh', '-c', f'sleep 1000 & echo $! > {pid_file}; wait'], self.log, limit=1.0)
 		self.assertIsNone(ended.status)
 		self.wait_until_gone(int(read(pid_file)))
 
@@ -75,8 +75,8 @@ class JobTest(Case):
 
 	def test_failed_build_names_the_error(self) -> None:
 		with self.assertRaisesRegex(OverlayError, 'a: failed: x.c:1: error: y .log: '):
-			job.build(self.host, 'a', ['sh', '-c',
-					    'echo "x.c:1: error: y"; echo "make: *** z"; exit 2'], self.log)
+			job.build(self.host, 'a', [
+				'sh', '-c', 'echo "x.c:1: error: y"; echo "make: *** z"; exit 2'], self.log)
 
 	def test_unknown_command(self) -> None:
 		with self.assertRaisesRegex(OverlayError, 'no-such-command: No such file'):

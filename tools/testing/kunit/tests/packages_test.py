@@ -86,8 +86,7 @@ class RequirementsTest(unittest.TestCase):
 		self.assertFalse({p for p in names if p.startswith('qemu') or p == 'libelf-dev'})
 
 	def test_x86_64_needs_qemu_and_libelf(self) -> None:
-		names = {r.package for r in
-			    packages.build('x86_64') + packages.qemu('x86_64')}
+		names = {r.package for r in packages.build('x86_64') + packages.qemu('x86_64')}
 		self.assertLessEqual({'qemu-system-x86', 'libelf-dev'}, names)
 
 	def test_unknown_machine_is_left_to_the_tool(self) -> None:

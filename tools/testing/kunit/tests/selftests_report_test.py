@@ -72,7 +72,7 @@ class GuestTest(unittest.TestCase):
 		self.assertEqual(words[:3], ['setpriv', '--pdeathsig', 'KILL'])
 		self.assertIn('shift=0,sleep=off', words)
 		self.assertNotIn('-icount', boots.qemu(Build('ours', '/t', '/b'), '/i',
-							       'native', '/l', '/r'))
+						       'native', '/l', '/r'))
 
 
 class VerdictTest(unittest.TestCase):

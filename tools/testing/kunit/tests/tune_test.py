@@ -227,8 +227,8 @@ class TestFront(unittest.TestCase):
 
 	def test_sum_over_workloads(self) -> None:
 		found = pareto.scores([trial(A, failed=4, cost=100),
-					   trial(A, 'v', failed=0, cost=5, machine='uml')],
-					  ['w', 'v'])
+				       trial(A, 'v', failed=0, cost=5, machine='uml')],
+				      ['w', 'v'])
 		self.assertEqual((found[0].failed, found[0].held_mean, found[0].instructions),
 				 (2.0, 2.0, 10.0))
 

@@ -162,7 +162,7 @@ def search(args: argparse.Namespace, plan: Plan, run: Any) -> List[Setting]:
 	trials = run(settings, nr)
 	found = pareto.scores(trials, [w.name for w in plan.workloads])
 	more = refine(grid, [score.setting for score in pareto.front(found)],
-				  settings, nr - len(settings), args.seed)
+		      settings, nr - len(settings), args.seed)
 	run(more, len(settings) + len(more))
 	return settings + more
 

@@ -39,7 +39,7 @@ def parse(name: str, text: str) -> Workload:
 
 def _write(about: str, events: List[Event]) -> str:
 	return trace.write(about, 'never, it is computed',
-				sorted(events, key=lambda event: (event.at, event.op != 'a')))
+			   sorted(events, key=lambda event: (event.at, event.op != 'a')))
 
 
 def _bursts() -> str:

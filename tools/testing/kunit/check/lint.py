@@ -11,6 +11,7 @@ from check.step import (FAIL, Context, Tally, excuse, first_line, in_kernel, own
 			package_root, verdict)
 from check.suites import UML, X86_64
 from lib import packages
+from lib.files import write
 from lib.kernel import Kernel
 
 # checkpatch.pl types that cannot apply to this repository:
@@ -171,8 +172,7 @@ def commit_lint(context: Context) -> Tally:
 	for commit in listing.text.split():
 		patch = os.path.join(folder, f'{commit}.patch')
 		mail = context.host.capture(git + ['format-patch', '-1', '--stdout', commit, *paths])
-		with open(patch, 'w', encoding='utf-8', errors='surrogateescape') as f:
-			f.write(mail.text)
+		write(patch, mail.text)
 		jobs.append((f'commit {commit}', (*words, patch)))
 	return _checkpatch_all(context, jobs)
 

@@ -26,6 +26,12 @@ def read(path: str, missing: Optional[str] = None, errors: str = 'replace') -> s
 		return missing
 
 
+def read_bytes(path: str) -> bytes:
+	"""All of a file, whatever is in it."""
+	with open(path, 'rb') as f:
+		return f.read()
+
+
 def write(path: str, content: Union[str, bytes]) -> str:
 	"""Write a file, whole or not at all; its path. What it was stays until then."""
 	new = path + '.new'

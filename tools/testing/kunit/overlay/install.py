@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import Dict, List, Optional
 
-from lib import packages
+from lib import files, packages
 from lib.host import Host, OverlayError
 from overlay.base import Base, check_interface, user_base
 from overlay.newest import WORD as NEWEST
@@ -54,14 +54,12 @@ def plan(host: Host, base: Base, overlay: Overlay) -> List[Change]:
 	check_interface(base, overlay.files)
 	changes: Dict[str, Change] = {}
 	for path, file in overlay.files.items():
-		with open(file, 'rb') as f:
-			content = Content(f.read(), os.access(file, os.X_OK))
+		content = Content(files.read_bytes(file), os.access(file, os.X_OK))
 		target = os.path.join(base.root, path)
 		verb = 'add'
 		if os.path.lexists(target):
-			with open(target, 'rb') as f:
-				if f.read() == content.data:
-					continue
+			if files.read_bytes(target) == content.data:
+				continue
 			verb = 'replace'
 		changes[path] = Change(path, verb, content)
 	with tempfile.TemporaryDirectory() as scratch:

@@ -129,9 +129,8 @@ def patched(host: Host, base: Base, path: str, patch: str, scratch: str) -> Cont
 	if not os.path.isfile(source):
 		raise OverlayError(f'{name} changes a file that {base.label()} does not have: '
 				   'use another base or remove the patch')
-	with open(patch, 'rb') as f:
-		if len(re.findall(rb'^\+\+\+ ', f.read(), re.M)) != 1:
-			raise OverlayError(f'{name} must change one file, {path}, and no other')
+	if len(re.findall(rb'^\+\+\+ ', files.read_bytes(patch), re.M)) != 1:
+		raise OverlayError(f'{name} must change one file, {path}, and no other')
 	with tempfile.TemporaryDirectory(dir=scratch) as work:
 		result = os.path.join(work, 'file')
 		done = host.capture(['patch', '--fuzz=0', '--force', '--forward',
@@ -142,8 +141,7 @@ def patched(host: Host, base: Base, path: str, patch: str, scratch: str) -> Cont
 			why = failed[0].rstrip('.') if failed else 'patch(1) refused it'
 			raise OverlayError(f'{name} does not apply to {base.label()}: {why}; '
 					   'use a base that it fits or refresh the patch')
-		with open(result, 'rb') as f:
-			return Content(f.read(), os.access(source, os.X_OK))
+		return Content(files.read_bytes(result), os.access(source, os.X_OK))
 
 
 def _entry_of_base(base: Base, path: str, is_link: bool) -> Entry:
@@ -153,8 +151,7 @@ def _entry_of_base(base: Base, path: str, is_link: bool) -> Entry:
 	if path.startswith(TOOL + '/'):
 		# kunit.py finds its kernel by resolving its own path, so the tool
 		# has to be a real file in the tree that it shall build.
-		with open(full, 'rb') as f:
-			return Content(f.read(), os.access(full, os.X_OK))
+		return Content(files.read_bytes(full), os.access(full, os.X_OK))
 	return full
 
 
@@ -187,8 +184,7 @@ def _is(path: str, want: Entry) -> bool:
 		if not stat.S_ISREG(info.st_mode) or info.st_size != len(want.data) or \
 		   bool(info.st_mode & stat.S_IXUSR) != want.executable:
 			return False
-		with open(path, 'rb') as f:
-			return f.read() == want.data
+		return files.read_bytes(path) == want.data
 	except OSError:
 		return False
 

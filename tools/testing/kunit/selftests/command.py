@@ -50,8 +50,7 @@ def _hash(*parts: str) -> str:
 def _hash_files(paths: List[str]) -> str:
 	digest = hashlib.sha256()
 	for path in paths:
-		with open(path, 'rb') as f:
-			digest.update(os.fsencode(path) + b'\0' + f.read() + b'\0')
+		digest.update(os.fsencode(path) + b'\0' + files.read_bytes(path) + b'\0')
 	return digest.hexdigest()[:16]
 
 

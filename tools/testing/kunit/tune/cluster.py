@@ -77,9 +77,8 @@ def pack_trial(folder: str) -> str:
 	data = io.BytesIO()
 	with zipfile.ZipFile(data, 'w') as out:
 		for path in SHIPPED:
-			with open(os.path.join(root, path), 'rb') as f:
-				# Without its time, so that the same content is the same file.
-				out.writestr(zipfile.ZipInfo(path), f.read())
+			# Without its time, so that the same content is the same file.
+			out.writestr(zipfile.ZipInfo(path), files.read_bytes(os.path.join(root, path)))
 	digest = hashlib.sha256(data.getvalue()).hexdigest()[:12]
 	path = os.path.join(folder, f'trial-{digest}.zip')
 	files.write(path, data.getvalue())

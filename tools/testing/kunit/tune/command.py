@@ -95,8 +95,7 @@ def _hash(*parts: bytes) -> str:
 
 def ship(folder: str, name: str, path: str) -> str:
 	"""A copy of a kernel, called after its content; the name."""
-	with open(path, 'rb') as f:
-		content = f.read()
+	content = files.read_bytes(path)
 	file = f'{name}-{_hash(content)}'
 	if not os.path.exists(os.path.join(folder, file)):
 		files.write(os.path.join(folder, file), content)

@@ -7,7 +7,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable, Iterator, Mapping, Optional, Sequence
+from typing import IO, Callable, Iterator, List, Mapping, Optional, Sequence
 
 from lib import files
 from lib.host import Host, OverlayError
@@ -61,11 +61,40 @@ def _terminable() -> Iterator[None]:
 		signal.signal(signal.SIGTERM, old)
 
 
+@contextmanager
+def _deferred() -> Iterator[None]:
+	"""Signals that end us wait until the block is through.
+
+	So a command that is just being started cannot be left behind unknown.
+	"""
+	came: List[int] = []
+	numbers = (signal.SIGINT, signal.SIGTERM)
+	old = [signal.signal(number, lambda number, frame: came.append(number))
+	       for number in numbers]
+	try:
+		yield
+	finally:
+		for number, handler in zip(numbers, old):
+			signal.signal(number, handler)
+	if came:
+		raise KeyboardInterrupt
+
+
 @dataclass(frozen=True)
 class Ended:
 	"""How a job ended. status: None if its time was up."""
 	status: Optional[int]
 	seconds: float
+
+
+def _start(command: Sequence[str], out: IO[bytes], cwd: Optional[str],
+	   env: Optional[Mapping[str, str]]) -> 'subprocess.Popen[bytes]':
+	"""A command in a session of its own, so that all of it can be ended."""
+	try:
+		return subprocess.Popen(command, cwd=cwd, env=env, stdout=out, stderr=subprocess.STDOUT,
+					stdin=subprocess.DEVNULL, start_new_session=True)
+	except OSError as e:
+		raise OverlayError(f'{command[0]}: {e.strerror}') from e
 
 
 def run(host: Host, what: str, command: Sequence[str], log: str,
@@ -80,14 +109,10 @@ def run(host: Host, what: str, command: Sequence[str], log: str,
 	start = time.monotonic()
 	host.say(what)
 	with open(log, 'wb') as out, _terminable(), Progress(host, what) as display:
+		process: Optional['subprocess.Popen[bytes]'] = None
 		try:
-			process = subprocess.Popen(command, cwd=cwd, env=env, stdout=out,
-						   stderr=subprocess.STDOUT,
-						   stdin=subprocess.DEVNULL,
-						   start_new_session=True)
-		except OSError as e:
-			raise OverlayError(f'{command[0]}: {e.strerror}') from e
-		try:
+			with _deferred():
+				process = _start(command, out, cwd, env)
 			while process.poll() is None:
 				if time.monotonic() - start > limit:
 					_kill(process)
@@ -95,7 +120,8 @@ def run(host: Host, what: str, command: Sequence[str], log: str,
 				display.at(progress or (lambda: last_line(log)))
 				time.sleep(_POLL)
 		finally:
-			_kill(process)
+			if process is not None:
+				_kill(process)
 	return Ended(process.returncode, time.monotonic() - start)
 
 

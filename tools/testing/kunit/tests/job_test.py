@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any, List
+from unittest import mock
 
 from lib import job
 from lib.host import OverlayError
@@ -72,6 +74,20 @@ class JobTest(Case):
 			self.assertNotIn('Traceback', said)
 			self.wait_until_gone(pid)
 			os.unlink(pid_file)
+
+	def test_interrupt_while_a_command_is_started(self) -> None:
+		start = subprocess.Popen
+		started: List['subprocess.Popen[bytes]'] = []
+		def popen(*words: Any, **options: Any) -> Any:
+			started.append(start(*words, **options))
+			self.addCleanup(started[-1].kill)
+			os.kill(os.getpid(), signal.SIGINT)
+			return started[-1]
+
+		with mock.patch('lib.job.subprocess.Popen', popen), \
+		     self.assertRaises(KeyboardInterrupt):
+			job.run(self.host, 'a', ['sleep', '1000'], self.log)
+		self.wait_until_gone(started[0].pid)
 
 	def test_failed_build_names_the_error(self) -> None:
 		with self.assertRaisesRegex(OverlayError, 'a: failed: x.c:1: error: y .log: '):

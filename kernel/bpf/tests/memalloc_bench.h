@@ -95,6 +95,14 @@ static inline void bench_close_map(struct bpf_map *map)
 	map->ops->map_free(map);
 }
 
+void bench_settle(void);
+long bench_pages_in_use(void);
+long bench_settled_pages(void);
+int bench_update(struct bpf_map *map, u64 key, u64 flags);
+int bench_put(struct bpf_map *map, u64 key, u64 flags);
+void bench_put_keys(struct kunit *test, struct bpf_map *map, u64 from, u64 to);
+void bench_delete_keys(struct bpf_map *map, u64 from, u64 to);
+
 /* For .init of each suite: seams would be measured, too. */
 static inline int bench_init(struct kunit *test)
 {

@@ -35,15 +35,6 @@ static void report(struct kunit *test, const char *what, const char *who, unsign
 	bench_report_number(test, work, who, got);
 }
 
-/* Refills and grace periods have their turn. */
-static void settle(void)
-{
-	msleep(50);
-	rcu_barrier();
-	rcu_barrier_tasks_trace();
-	msleep(50);
-}
-
 /* Objects had of @asked; they are free again afterwards. */
 #define BURST(asked, alloc, free)					\
 ({									\
@@ -64,7 +55,7 @@ static void settle(void)
 		free;							\
 	}								\
 	migrate_enable();						\
-	settle();							\
+	bench_settle();							\
 	__got;								\
 })
 
@@ -89,7 +80,7 @@ do {									\
 		free;							\
 	}								\
 	migrate_enable();						\
-	settle();							\
+	bench_settle();							\
 } while (0)
 
 #define BURSTS(test, who, init, alloc, free, destroy)			\

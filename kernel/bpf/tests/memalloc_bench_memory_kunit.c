@@ -4,42 +4,21 @@
  * measured as pages of the slab and of the per-CPU allocator before and after.
  */
 #include <linux/delay.h>
-#include <linux/mm.h>
-#include <linux/percpu.h>
-#include <linux/rcupdate.h>
-#include <linux/vmstat.h>
 #include "memalloc_bench.h"
 
 #define SIZE		64
 #define IDLE		200
 #define ENTRIES		100000
 
-static long pages_in_use(void)
-{
-	return global_node_page_state_pages(NR_SLAB_RECLAIMABLE_B) +
-	       global_node_page_state_pages(NR_SLAB_UNRECLAIMABLE_B) +
-	       pcpu_nr_pages();
-}
-
-/* Earlier works' leftovers go first; statistics of pages are per CPU for a while. */
-static long settled_pages(void)
-{
-	rcu_barrier();
-	rcu_barrier_tasks_trace();
-	rcu_barrier();
-	msleep(2500);
-	return pages_in_use();
-}
-
 #define IDLE_MEMORY(test, who, work, mas, init, destroy)		\
 do {									\
-	long before = settled_pages();					\
+	long before = bench_settled_pages();				\
 	unsigned int i;							\
 									\
 	for (i = 0; i < IDLE; i++)					\
 		KUNIT_ASSERT_EQ(test, init(&(mas)[i], (work)[5] == 'f' ? SIZE : 0, false), 0); \
 	bench_report_number(test, work, who,				\
-			    (settled_pages() - before) * PAGE_SIZE / IDLE); \
+			    (bench_settled_pages() - before) * PAGE_SIZE / IDLE); \
 	for (i = 0; i < IDLE; i++)					\
 		destroy(&(mas)[i]);					\
 } while (0)
@@ -71,48 +50,6 @@ static struct bpf_map *open_dynamic(struct kunit *test, const struct bpf_map_ops
 	return bench_open_map(test, ops, BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, ENTRIES);
 }
 
-static int update(struct bpf_map *map, u64 key)
-{
-	u64 value = 1;
-	int err;
-
-	rcu_read_lock();
-	migrate_disable();
-	err = map->ops->map_update_elem(map, &key, &value, BPF_ANY);
-	migrate_enable();
-	rcu_read_unlock();
-	return err;
-}
-
-/* Who finds the allocator empty waits until it is not: what counts is memory. */
-static void put_keys(struct kunit *test, struct bpf_map *map, u64 from, u64 to)
-{
-	int err, tries;
-	u64 key;
-
-	for (key = from; key < to; key++) {
-		err = update(map, key);
-		for (tries = 0; err == -ENOMEM && tries < 1000; tries++) {
-			usleep_range(50, 200);
-			err = update(map, key);
-		}
-		KUNIT_ASSERT_EQ(test, err, 0);
-	}
-}
-
-static void delete_keys(struct bpf_map *map, u64 from, u64 to)
-{
-	u64 key;
-
-	for (key = from; key < to; key++) {
-		rcu_read_lock();
-		migrate_disable();
-		map->ops->map_delete_elem(map, &key);
-		migrate_enable();
-		rcu_read_unlock();
-	}
-}
-
 static void fill_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, const char *who)
 {
 	struct bpf_map *map = open_dynamic(test, ops);
@@ -121,18 +58,18 @@ static void fill_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, co
 	int round;
 	u64 key;
 
-	before = settled_pages();
-	put_keys(test, map, 0, ENTRIES);
+	before = bench_settled_pages();
+	bench_put_keys(test, map, 0, ENTRIES);
 	bench_report_number(test, "bytes_per_element", who,
-			    (settled_pages() - before) * PAGE_SIZE / ENTRIES);
+			    (bench_settled_pages() - before) * PAGE_SIZE / ENTRIES);
 	/* All of it deleted and filled again, three times, without a pause. */
-	peak = pages_in_use();
+	peak = bench_pages_in_use();
 	for (round = 0; round < 3; round++) {
-		delete_keys(map, 0, ENTRIES);
+		bench_delete_keys(map, 0, ENTRIES);
 		for (key = 0; key < ENTRIES; key++) {
-			missed += !!update(map, key);
+			missed += !!bench_update(map, key, BPF_ANY);
 			if (key % 1000 == 0)
-				peak = max(peak, pages_in_use());
+				peak = max(peak, bench_pages_in_use());
 		}
 	}
 	bench_report_number(test, "storm_peak_per_element", who,
@@ -156,26 +93,26 @@ static void note_memory(struct kunit *test, const char *who, const char *when, l
 	char work[32];
 
 	snprintf(work, sizeof(work), "bytes_%s", when);
-	bench_report_number(test, work, who, max(pages_in_use() - before, 0) * PAGE_SIZE);
+	bench_report_number(test, work, who, max(bench_pages_in_use() - before, 0) * PAGE_SIZE);
 }
 
 static void live_and_weigh(struct kunit *test, const struct bpf_map_ops *ops, const char *who)
 {
 	struct bpf_map *map = open_dynamic(test, ops);
-	long before = settled_pages();
+	long before = bench_settled_pages();
 	unsigned int waited = 0, until;
 	char when[16];
 
 	note_memory(test, who, "empty", before);
-	put_keys(test, map, 0, ENTRIES / 2);
+	bench_put_keys(test, map, 0, ENTRIES / 2);
 	note_memory(test, who, "half", before);
-	put_keys(test, map, ENTRIES / 2, ENTRIES);
+	bench_put_keys(test, map, ENTRIES / 2, ENTRIES);
 	note_memory(test, who, "full", before);
-	delete_keys(map, 0, ENTRIES / 2);
+	bench_delete_keys(map, 0, ENTRIES / 2);
 	note_memory(test, who, "half_deleted", before);
-	put_keys(test, map, 0, ENTRIES / 2);
+	bench_put_keys(test, map, 0, ENTRIES / 2);
 	note_memory(test, who, "full_again", before);
-	delete_keys(map, 0, ENTRIES);
+	bench_delete_keys(map, 0, ENTRIES);
 	note_memory(test, who, "all_deleted", before);
 	for (until = 1; until <= 16; until *= 2) {
 		msleep((until - waited) * MSEC_PER_SEC);
@@ -204,7 +141,7 @@ static void bench_memory_over_time(struct kunit *test)
 
 #define RCU_STORM(test, who, alloc, free_rcu)				\
 do {									\
-	long before = settled_pages(), peak = before;			\
+	long before = bench_settled_pages(), peak = before;		\
 	unsigned long missed = 0;					\
 	unsigned int i;							\
 	void *obj;							\
@@ -218,7 +155,7 @@ do {									\
 			missed++;					\
 		migrate_enable();					\
 		if (i % 256 == 0)					\
-			peak = max(peak, pages_in_use());		\
+			peak = max(peak, bench_pages_in_use());		\
 	}								\
 	bench_report_number(test, "rcu_storm_peak_bytes", who,		\
 			    (peak - before) * PAGE_SIZE);		\

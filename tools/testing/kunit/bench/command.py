@@ -52,19 +52,14 @@ def _write(name: str, text: str) -> str:
 
 
 def measure(host: Host, names: List[str]) -> int:
-	unknown = [name for name in names if name not in {mode.name for mode in modes.MODES}]
-	if unknown:
-		raise OverlayError(f'no mode {unknown[0]}: the modes are '
-				   f'{", ".join(mode.name for mode in modes.MODES)}')
+	wanted = modes.chosen(names)
 	tree = ready(host, [*packages.BENCH, *packages.build('x86_64'), *packages.qemu('x86_64')])
 	# These come with packages that set-up may just have installed.
 	from bench import page, table
 
 	data = describe(host, tree)
 	interrupted = False
-	for mode in modes.MODES:
-		if names and mode.name not in names:
-			continue
+	for mode in wanted:
 		lack = modes.lacks(tree, mode)
 		if lack and names:
 			raise OverlayError(f'{mode.name} needs a base with {lack}: use KSRC=newest')
@@ -111,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
 		epilog='KSRC in the environment names another base.')
 	p.add_argument('modes', nargs='*', metavar='MODE', help='ways to run '
 		       '(default: all that the base can run): ' +
-		       ', '.join(mode.name for mode in modes.MODES))
+		       ', '.join(modes.names()))
 	p.add_argument('--compare', nargs=2, metavar=('OLD', 'NEW'), help='measure nothing; print '
 		       'what differs between two bench.json by more than the samples spread')
 	return p

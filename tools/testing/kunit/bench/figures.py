@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From samples to figures: medians, spread, goals, and what two runs differ in."""
+"""From samples to figures: medians, spread, and what two runs differ in."""
 
 import statistics
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 # (mode, work, who)
 Key = Tuple[str, str, str]
@@ -61,96 +61,6 @@ def works(found: Dict[Key, Figure], mode: str) -> List[str]:
 def contenders(found: Dict[Key, Figure], mode: str) -> List[str]:
 	"""Contenders of a mode, in the order of measurement."""
 	return list(dict.fromkeys(who for m, _, who in found if m == mode))
-
-
-@dataclass(frozen=True)
-class Goal:
-	"""Something to reach."""
-	text: str
-	limit: float
-	value: Callable[[Dict[Key, Figure]], float]  # KeyError: not measured
-	at_least: bool = False
-
-
-@dataclass(frozen=True)
-class Verdict:
-	text: str
-	value: Optional[float]
-	limit: float
-	met: Optional[bool]   # None: not measured
-
-
-def _ratio(over: Key, under: Key) -> Callable[[Dict[Key, Figure]], float]:
-	return lambda found: found[over].median / found[under].median
-
-
-def _to_peer(mode: str, work: str) -> Callable[[Dict[Key, Figure]], float]:
-	return _ratio((mode, work, 'ours'), (mode, work, 'peer'))
-
-
-GOALS: Tuple[Goal, ...] = (
-	Goal('hot pair of 64 bytes, instructions', 46,
-	     lambda found: found['instructions', 'hot_pair', 'ours'].median),
-	Goal('hot pair, instructions over kmalloc_nolock()', 0.5,
-	     _ratio(('instructions', 'hot_pair', 'ours'),
-		    ('instructions', 'hot_pair', 'kmalloc_nolock'))),
-	Goal('size class pair, instructions over the peer', 0.6,
-	     _to_peer('instructions', 'class_pair')),
-	Goal('free_rcu round, instructions over the peer', 0.7,
-	     _to_peer('instructions', 'free_rcu_32')),
-	Goal('growth to 100,000, instructions over the peer', 0.7,
-	     _to_peer('instructions', 'growth')),
-	Goal('hot pair, native time over the peer', 0.7, _to_peer('native', 'hot_pair')),
-	Goal('hot pair, native time over kmalloc', 1.0,
-	     _ratio(('native', 'hot_pair', 'ours'), ('native', 'hot_pair', 'kmalloc'))),
-	Goal('all CPUs, throughput over the peer', 1.3,
-	     _ratio(('smp', 'all_cpus', 'peer'), ('smp', 'all_cpus', 'ours')), True),
-	Goal('producer and consumer, throughput over the peer', 1.3,
-	     _ratio(('smp', 'producer_consumer', 'peer'),
-		    ('smp', 'producer_consumer', 'ours')), True),
-	Goal('all CPUs of User-Mode Linux, throughput over the peer', 1.3,
-	     _ratio(('uml_smp', 'all_cpus', 'peer'), ('uml_smp', 'all_cpus', 'ours')), True),
-	Goal('init and destroy of a fixed size, instructions over the peer', 1.0,
-	     _to_peer('instructions', 'init_destroy_fixed')),
-	Goal('init and destroy of size classes, instructions over the peer', 1.0,
-	     _to_peer('instructions', 'init_destroy_classes')),
-	Goal('init and destroy of a fixed size, 16 CPUs, instructions over the peer', 1.0,
-	     _to_peer('instructions16', 'init_destroy_fixed')),
-	Goal('init and destroy of size classes, 16 CPUs, instructions over the peer', 1.0,
-	     _to_peer('instructions16', 'init_destroy_classes')),
-	Goal('hash map, dynamic over preallocated', 1.0,
-	     _ratio(('instructions', 'hash_dynamic', 'ours'),
-		    ('instructions', 'hash_prealloc', 'ours'))),
-	Goal('per-CPU hash map, dynamic over preallocated', 1.0,
-	     _ratio(('instructions', 'percpu_dynamic', 'ours'),
-		    ('instructions', 'percpu_prealloc', 'ours'))),
-	Goal('elements of a hash map replaced, dynamic over preallocated', 1.0,
-	     _ratio(('instructions', 'overwrite_hash_dynamic', 'ours'),
-		    ('instructions', 'overwrite_hash_prealloc', 'ours'))),
-	Goal('fill of a hash map, dynamic over preallocated', 1.15,
-	     _ratio(('instructions', 'fill_hash_dynamic', 'ours'),
-		    ('instructions', 'fill_hash_prealloc', 'ours'))),
-	Goal('bytes per element of a map of 100,000', 80,
-	     lambda found: found['smp', 'bytes_per_element', 'ours'].median),
-	Goal('idle allocator of a fixed size, 64 CPUs, bytes', 12288,
-	     lambda found: found['cpus64', 'idle_fixed', 'ours'].median),
-	Goal('idle allocator with size classes, 64 CPUs, bytes over the peer', 0.5,
-	     _to_peer('cpus64', 'idle_classes')),
-	Goal('idle allocator with size classes, 16 CPUs, bytes over the peer', 0.5,
-	     _to_peer('cpus16', 'idle_classes')),
-	Goal('idle allocator with size classes, 2 CPUs, bytes over the peer', 0.5,
-	     _to_peer('cpus2', 'idle_classes')),
-)
-
-
-def judge(goal: Goal, found: Dict[Key, Figure]) -> Verdict:
-	"""Whether a goal is met by what was measured."""
-	try:
-		value = goal.value(found)
-	except (KeyError, ZeroDivisionError):
-		return Verdict(goal.text, None, goal.limit, None)
-	met = value >= goal.limit if goal.at_least else value <= goal.limit
-	return Verdict(goal.text, value, goal.limit, met)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,15 @@ smp		x86_64 under QEMU with four CPUs: ns, the same
 uml_smp		User-Mode Linux with two CPUs, where the base has that: ns, the same
 instructions16	the kernel of smp with 16 CPUs and -icount: creation and destruction
 cpus2, 16, 64	the kernel of smp with so many CPUs: memory of idle allocators
+large1, 8, 64	the same with -icount: what grows with the number of CPUs
+large_numa	the same with four CPUs on two nodes of memory: whose objects are near
 """
 
 import json
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from lib import files, job
 from lib.host import Host, OverlayError
@@ -38,6 +40,7 @@ class Mode:
 	options: Tuple[str, ...]    # further words for kunit.py
 	kernel: str = ''            # of which other mode, if not one of its own
 	uml_smp: bool = False       # needs a base that has it
+	group: str = ''             # a name for several modes
 
 	def built(self) -> Kernel:
 		"""What is built and booted for it."""
@@ -45,11 +48,12 @@ class Mode:
 			      self.configs, self.options)
 
 
+_ICOUNT = '-icount shift=0,sleep=off'
 _SMP_CONFIGS = ('bench.config', 'bench_x86_64.config', 'bench_smp.config')
 
 MODES: Tuple[Mode, ...] = (
 	Mode('instructions', 'instructions', 'x86_64', ('bench.config', 'bench_x86_64.config'),
-	     ('--qemu_args=-icount shift=0,sleep=off', '--timeout=1200', 'bpf_memalloc_bench*')),
+	     (f'--qemu_args={_ICOUNT}', '--timeout=1200', 'bpf_memalloc_bench*')),
 	Mode('native', 'ns', 'um', ('bench.config', 'arch_um.config'),
 	     ('--timeout=1200', 'bpf_memalloc_bench*')),
 	Mode('smp', 'ns', 'x86_64', _SMP_CONFIGS,
@@ -59,13 +63,39 @@ MODES: Tuple[Mode, ...] = (
 	      'bpf_memalloc_bench*.bench_[ahp]*[rs]'),
 	     uml_smp=True),
 	Mode('instructions16', 'instructions', 'x86_64', _SMP_CONFIGS,
-	     ('--qemu_args=-icount shift=0,sleep=off -smp 16 -m 2048', '--timeout=1200',
+	     (f'--qemu_args={_ICOUNT} -smp 16 -m 2048', '--timeout=1200',
 	      'bpf_memalloc_bench.bench_life'), 'smp'),
 	*(Mode(f'cpus{nr}', 'bytes', 'x86_64', _SMP_CONFIGS,
 	       (f'--qemu_args=-smp {nr} -m 2048', '--timeout=1200',
 		'bpf_memalloc_bench_memory.bench_idle*'), 'smp')
 	  for nr in (2, 16, 64)),
+	*(Mode(f'large{nr}', 'instructions', 'x86_64', _SMP_CONFIGS,
+	       (f'--qemu_args={_ICOUNT} -smp {nr} -m 2048', '--timeout=1200',
+		'bpf_memalloc_large_[!n]*'), 'smp', group='large')
+	  for nr in (1, 8, 64)),
+	Mode('large_numa', 'objects', 'x86_64', _SMP_CONFIGS,
+	     (f'--qemu_args={_ICOUNT} -smp 4 -m 2048 '
+	      '-object memory-backend-ram,id=near,size=1024M '
+	      '-object memory-backend-ram,id=far,size=1024M '
+	      '-numa node,nodeid=0,cpus=0-1,memdev=near '
+	      '-numa node,nodeid=1,cpus=2-3,memdev=far', '--timeout=1200',
+	      'bpf_memalloc_large_numa'), 'smp', group='large'),
 )
+
+
+def names() -> List[str]:
+	"""What a mode or several can be asked for by: names of modes, then of groups."""
+	return list(dict.fromkeys([*(mode.name for mode in MODES),
+				   *(mode.group for mode in MODES if mode.group)]))
+
+
+def chosen(wanted: Sequence[str]) -> List[Mode]:
+	"""Modes by their names or their group's, in order; all if nothing is named."""
+	for name in wanted:
+		if name not in names():
+			raise OverlayError(f'no mode {name}: the modes are {", ".join(names())}')
+	return [mode for mode in MODES
+		if not wanted or mode.name in wanted or mode.group in wanted]
 
 
 @dataclass

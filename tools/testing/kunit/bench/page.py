@@ -5,12 +5,17 @@ from typing import Any, Dict, List, Tuple
 
 import jinja2
 
-from bench.figures import COMPARISON, GOALS, Figure, Key, contenders, judge, row, works
+from bench.figures import COMPARISON, Figure, Key, contenders, row, works
+from bench.goals import GOALS, judge
 from lib import report
 
 _COLOURS = {'ours': '#1b6ca8', 'peer': '#d1495b', 'kmalloc': '#8d8d8d',
 	    'kmalloc_nolock': '#7b5ea7',
-	    'kmem_cache': '#b5b5b5', 'objpool': '#edae49', 'percpu_freelist': '#66a182'}
+	    'kmem_cache': '#b5b5b5', 'objpool': '#edae49', 'percpu_freelist': '#66a182',
+	    'asked': '#dddddd', 'quiet': '#cccccc'}
+
+# Values of one chart that differ by more have a logarithmic axis.
+_WIDE = 500
 
 # Charts: title, mode, works.
 _CHARTS: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
@@ -35,6 +40,17 @@ _CHARTS: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
 	 ('hot_pair', 'all_cpus', 'producer_consumer')),
 	('Life of an allocator that is not used, 16 CPUs: instructions', 'instructions16',
 	 ('init_destroy_fixed', 'init_destroy_classes')),
+	('64 CPUs ask at once: objects had', 'large64',
+	 ('all_cpus_k4_fresh', 'all_cpus_k4_second', 'all_cpus_k4_idle', 'all_cpus_k100_fresh',
+	  'all_cpus_k100_second', 'all_cpus_k100_third')),
+	('Longest pause of a busy CPU: instructions', 'large1',
+	 ('pause_burst_1000', 'pause_burst_100000', 'pause_freed_100000',
+	  'pause_freed_rcu_100000', 'wake_freed_100000')),
+	('Full hash maps, 64 CPUs: instructions', 'large64',
+	 ('churn_30000_prealloc', 'churn_30000_dynamic', 'refused_30000_prealloc',
+	  'refused_30000_dynamic')),
+	('Two nodes of memory: objects from the own node', 'large_numa',
+	 ('own_churn', 'shared_table', 'handed_over')),
 )
 
 # Memory of a map of 100,000 elements over its life, in this order.
@@ -86,12 +102,16 @@ def _chart(found: Dict[Key, Figure], mode: str, names: Tuple[str, ...]) -> str:
 		if any((mode, work, who) in found for work in shown)]
 	width = 0.8 / max(len(whos), 1)
 	figure, axes = report.subplots(3.2)
+	heights: List[float] = []
 	for i, who in enumerate(whos):
 		at = [x + i * width for x, work in enumerate(shown) if (mode, work, who) in found]
 		values = [found[mode, work, who].median for work in shown
 			  if (mode, work, who) in found]
 		bars = axes.bar(at, values, width, label=who, color=_COLOURS.get(who))
 		axes.bar_label(bars, fmt='%.0f', fontsize=7)
+		heights += values
+	if heights and min(heights) > 0 and max(heights) > _WIDE * min(heights):
+		axes.set_yscale('log')
 	axes.set_xticks([x + 0.4 - width / 2 for x in range(len(shown))], shown, fontsize=8)
 	axes.legend(fontsize=8, frameon=False, ncols=len(whos) or 1, loc='upper center',
 		    bbox_to_anchor=(0.5, 1.16))

@@ -6,7 +6,8 @@ from typing import Any, Dict, List
 from rich.console import Console
 from rich.table import Table
 
-from bench.figures import COMPARISON, GOALS, Change, Figure, Key, contenders, judge, row, works
+from bench.figures import COMPARISON, Change, Figure, Key, contenders, row, works
+from bench.goals import GOALS, judge
 
 
 def mode_table(found: Dict[Key, Figure], run: Dict[str, Any]) -> Table:

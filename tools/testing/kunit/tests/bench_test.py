@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bench import command as bench
 from bench import figures as bench_figures
+from bench import goals as bench_goals
 from bench import modes as bench_run
 from bench import page as bench_page
 from bench import table as bench_table
@@ -49,6 +50,17 @@ class RunTest(unittest.TestCase):
 		self.assertEqual(bench_run.failed_in(LOG), ['bench_growth'])
 
 
+	def test_modes_by_name_and_by_group(self) -> None:
+		def names(*words: str) -> List[str]:
+			return [mode.name for mode in bench_run.chosen(words)]
+
+		self.assertEqual(names('large'), ['large1', 'large8', 'large64', 'large_numa'])
+		self.assertEqual(names('large', 'native'), ['native', *names('large')])
+		self.assertEqual(names('large8', 'large'), names('large'))
+		self.assertEqual(names(), [mode.name for mode in bench_run.MODES])
+		with self.assertRaisesRegex(OverlayError, 'no mode larger: .*large_numa'):
+			names('large', 'larger')
+
 	def test_mode_that_the_base_cannot_run(self) -> None:
 		with tempfile.TemporaryDirectory() as root:
 			tree = Tree(root, root, overlay_base.Base(root, 'x', (7, 3)))
@@ -83,20 +95,6 @@ class FiguresTest(unittest.TestCase):
 				    ('none', ['', '', '1', '', ''])):
 			self.assertEqual(bench_figures.row(found, 'instructions', work, whos), cells)
 
-	def test_goal_met_missed_and_not_measured(self) -> None:
-		goal = bench_figures.GOALS[0]
-		for value, met in ((46, True), (46.5, False)):
-			found = bench_figures.figures(data([sample('hot_pair', 'ours', value)]))
-			self.assertEqual(bench_figures.judge(goal, found).met, met)
-		self.assertIsNone(bench_figures.judge(goal, {}).met)
-
-	def test_throughput_is_better_when_higher(self) -> None:
-		goal = next(g for g in bench_figures.GOALS if g.at_least)
-		samples = [sample('all_cpus', 'ours', 100), sample('all_cpus', 'peer', 140)]
-		verdict = bench_figures.judge(goal, bench_figures.figures(data(samples, 'smp')))
-		self.assertTrue(verdict.met)
-		self.assertAlmostEqual(verdict.value or 0, 1.4)
-
 	def test_only_what_is_beyond_the_spread_has_changed(self) -> None:
 		before = bench_figures.figures(data([sample('a', 'ours', v) for v in (9, 10, 11)] +
 						    [sample('b', 'ours', v) for v in (9, 10)]))
@@ -104,6 +102,49 @@ class FiguresTest(unittest.TestCase):
 						   [sample('b', 'ours', v) for v in (12, 14)]))
 		changed = bench_figures.changes(before, after)
 		self.assertEqual([(c.key[1], round(c.ratio, 2)) for c in changed], [('b', 1.37)])
+
+
+class GoalsTest(unittest.TestCase):
+
+	def test_goal_met_missed_and_not_measured(self) -> None:
+		goal = bench_goals.GOALS[0]
+		for value, met in ((45.5, True), (46, False)):
+			found = bench_figures.figures(data([sample('hot_pair', 'ours', value)]))
+			self.assertEqual(bench_goals.judge(goal, found).met, met)
+		self.assertIsNone(bench_goals.judge(goal, {}).met)
+
+	def test_throughput_is_better_when_higher(self) -> None:
+		goal = next(g for g in bench_goals.GOALS if g.at_least)
+		samples = [sample('all_cpus', 'ours', 100), sample('all_cpus', 'peer', 140)]
+		verdict = bench_goals.judge(goal, bench_figures.figures(data(samples, 'smp')))
+		self.assertTrue(verdict.met)
+		self.assertAlmostEqual(verdict.value or 0, 1.4)
+
+	def test_all_works_of_a_goal_count(self) -> None:
+		goal = next(g for g in bench_goals.GOALS if g.text.startswith('64 CPUs ask at once'))
+		samples = [sample('all_cpus_k1_fresh', 'ours', 64), sample('all_cpus_k1_fresh', 'asked', 64),
+			   sample('all_cpus_k4_fresh', 'ours', 192)]
+		found = bench_figures.figures(data(samples, 'large64'))
+		self.assertIsNone(bench_goals.judge(goal, found).met)
+		samples.append(sample('all_cpus_k4_fresh', 'asked', 256))
+		verdict = bench_goals.judge(goal, bench_figures.figures(data(samples, 'large64')))
+		self.assertEqual((verdict.met, verdict.value), (False, 0.75))
+
+	def test_longest_pause_is_the_longest_of_all(self) -> None:
+		goal = next(g for g in bench_goals.GOALS if g.text.startswith('longest pause'))
+		works = [f'pause_burst_{nr}' for nr in (1000, 10000, 100000)] + \
+			[f'pause_{what}_{nr}' for what in ('freeing', 'freed', 'freeing_rcu', 'freed_rcu')
+			 for nr in (10000, 100000)]
+		for late in works:
+			samples = [sample(work, 'ours', 30001 if work == late else 30000) for work in works]
+			found = bench_figures.figures(data(samples, 'large1'))
+			self.assertFalse(bench_goals.judge(goal, found).met, late)
+			found['large1', late, 'ours'] = bench_figures.Figure(30000, 1, 1, 0)
+			self.assertTrue(bench_goals.judge(goal, found).met)
+
+	def test_names_of_goals_differ(self) -> None:
+		names = [goal.text for goal in bench_goals.GOALS]
+		self.assertEqual(len(names), len(set(names)))
 
 
 class OutputTest(unittest.TestCase):

@@ -50,6 +50,11 @@ def row(found: Dict[Key, Figure], mode: str, work: str, whos: Sequence[str]) -> 
 	       [ratio, '' if spread is None else f'{spread:.1%}']
 
 
+def per(unit: str) -> str:
+	"""What the values of a mode are."""
+	return unit if ' per ' in unit else f'{unit} per operation'
+
+
 COMPARISON = ('ours/peer', 'spread')
 
 

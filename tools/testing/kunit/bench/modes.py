@@ -12,6 +12,7 @@ instructions16	the kernel of smp with 16 CPUs and -icount: creation and destruct
 cpus2, 16, 64	the kernel of smp with so many CPUs: memory of idle allocators
 large1, 8, 64	the same with -icount: what grows with the number of CPUs
 large_numa	the same with four CPUs on two nodes of memory: whose objects are near
+large_traffic	the same with 16 CPUs and a plugin that counts what CPUs fight for
 """
 
 import json
@@ -20,6 +21,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
+from bench import traffic
 from lib import files, job
 from lib.host import Host, OverlayError
 from lib.kernel import Kernel
@@ -41,6 +43,7 @@ class Mode:
 	kernel: str = ''            # of which other mode, if not one of its own
 	uml_smp: bool = False       # needs a base that has it
 	group: str = ''             # a name for several modes
+	traffic: bool = False       # a plugin measures
 
 	def built(self) -> Kernel:
 		"""What is built and booted for it."""
@@ -73,13 +76,16 @@ MODES: Tuple[Mode, ...] = (
 	       (f'--qemu_args={_ICOUNT} -smp {nr} -m 2048', '--timeout=1200',
 		'bpf_memalloc_large_[!n]*'), 'smp', group='large')
 	  for nr in (1, 8, 64)),
-	Mode('large_numa', 'objects', 'x86_64', _SMP_CONFIGS,
+	Mode('large_numa', 'objects per load', 'x86_64', _SMP_CONFIGS,
 	     (f'--qemu_args={_ICOUNT} -smp 4 -m 2048 '
 	      '-object memory-backend-ram,id=near,size=1024M '
 	      '-object memory-backend-ram,id=far,size=1024M '
 	      '-numa node,nodeid=0,cpus=0-1,memdev=near '
 	      '-numa node,nodeid=1,cpus=2-3,memdev=far', '--timeout=1200',
 	      'bpf_memalloc_large_numa'), 'smp', group='large'),
+	Mode('large_traffic', 'counts per 1,000 objects', 'x86_64', _SMP_CONFIGS,
+	     (f'--qemu_args={_ICOUNT} -smp 16 -m 2048', '--timeout=1200',
+	      'bpf_memalloc_traffic'), 'smp', group='large', traffic=True),
 )
 
 
@@ -139,8 +145,10 @@ def result(tree: Tree, mode: Mode, complete: bool) -> Run:
 	config = [line for line in files.read(os.path.join(folder, '.kunitconfig'), '').splitlines()
 		  if line.strip()]
 	release = files.read(os.path.join(folder, 'include/config/kernel.release'), '').strip()
+	counted = traffic.samples(log, files.read(traffic.counts(folder), '')) \
+		if mode.traffic else []
 	return Run(mode.name, mode.unit, release, ' '.join(sorted(config)), complete,
-		   failed_in(log), list(samples_in(log)))
+		   failed_in(log), [*samples_in(log), *counted])
 
 
 def lacks(tree: Tree, mode: Mode) -> str:
@@ -153,15 +161,20 @@ def lacks(tree: Tree, mode: Mode) -> str:
 def run(host: Host, tree: Tree, mode: Mode) -> Run:
 	"""Build and run one mode."""
 	kernel = mode.built()
-	said = kernel.where(tree.folder) + '.log'
+	folder = kernel.where(tree.folder)
+	said = folder + '.log'
+	words = ['--raw_output=all']
 	files.remove(kernel.log(tree.folder))
+	if mode.traffic:
+		traffic.build(host, folder)
+		words.append(f'--qemu_args={traffic.option(folder)}')
 
 	def progress() -> str:
 		measured = len(list(samples_in(files.read(said, ''))))
 		return f'{measured} measurements' if measured else 'building the kernel'
 
 	ended = job.run(host, f'{mode.name}: building the kernel and measuring',
-			kernel.command('run', tree.folder, '--raw_output=all'), said,
+			kernel.command('run', tree.folder, *words), said,
 			progress=progress)
 	done = result(tree, mode, ended.status == 0)
 	if not done.samples:

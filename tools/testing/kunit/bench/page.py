@@ -5,14 +5,14 @@ from typing import Any, Dict, List, Tuple
 
 import jinja2
 
-from bench.figures import COMPARISON, Figure, Key, contenders, row, works
+from bench.figures import COMPARISON, Figure, Key, contenders, per, row, works
 from bench.goals import GOALS, judge
 from lib import report
 
 _COLOURS = {'ours': '#1b6ca8', 'peer': '#d1495b', 'kmalloc': '#8d8d8d',
 	    'kmalloc_nolock': '#7b5ea7',
 	    'kmem_cache': '#b5b5b5', 'objpool': '#edae49', 'percpu_freelist': '#66a182',
-	    'asked': '#dddddd', 'quiet': '#cccccc'}
+	    'asked': '#dddddd', 'quiet': '#cccccc', 'none': '#cccccc'}
 
 # Values of one chart that differ by more have a logarithmic axis.
 _WIDE = 500
@@ -51,6 +51,9 @@ _CHARTS: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
 	  'refused_30000_dynamic')),
 	('Two nodes of memory: objects from the own node', 'large_numa',
 	 ('own_churn', 'shared_table', 'handed_over')),
+	('16 CPUs: atomic instructions on shared lines, per 1,000 objects', 'large_traffic',
+	 tuple(f'{load}_shared_atomics' for load in ('churn_128', 'churn_2000', 'shared_table',
+						      'handed_over'))),
 )
 
 # Memory of a map of 100,000 elements over its life, in this order.
@@ -83,7 +86,7 @@ base, compiled under other names into the same kernel. Lower is better but for o
 {% for chart in charts %}<h2>{{ chart.title }}</h2>
 {{ chart.svg }}
 {% endfor %}
-{% for table in tables %}<h2>All figures: {{ table.mode }}, {{ table.unit }} per operation</h2>
+{% for table in tables %}<h2>All figures: {{ table.mode }}, {{ table.unit }}</h2>
 <table>
 <tr><th>work</th>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
@@ -153,7 +156,7 @@ def _tables(data: Dict[str, Any], found: Dict[Key, Figure]) -> List[Dict[str, An
 		names = contenders(found, run['mode'])
 		rows = [[work] + row(found, run['mode'], work, names)
 			for work in works(found, run['mode'])]
-		tables.append({'mode': run['mode'], 'unit': run['unit'],
+		tables.append({'mode': run['mode'], 'unit': per(run['unit']),
 			       'columns': [*names, *COMPARISON], 'rows': rows})
 	return tables
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, List
 from rich.console import Console
 from rich.table import Table
 
-from bench.figures import COMPARISON, Change, Figure, Key, contenders, row, works
+from bench.figures import COMPARISON, Change, Figure, Key, contenders, per, row, works
 from bench.goals import GOALS, judge
 
 
@@ -14,7 +14,7 @@ def mode_table(found: Dict[Key, Figure], run: Dict[str, Any]) -> Table:
 	"""All works of one mode, a column for each contender."""
 	mode = run['mode']
 	names = contenders(found, mode)
-	title = f'{mode}: {run["unit"]} per operation, Linux {run["kernel"]}'
+	title = f'{mode}: {per(run["unit"])}, Linux {run["kernel"]}'
 	table = Table(title=title + ('' if run['complete'] else ' (incomplete)'))
 	table.add_column('work', no_wrap=True)
 	for name in names:

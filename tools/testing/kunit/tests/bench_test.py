@@ -54,7 +54,8 @@ class RunTest(unittest.TestCase):
 		def names(*words: str) -> List[str]:
 			return [mode.name for mode in bench_run.chosen(words)]
 
-		self.assertEqual(names('large'), ['large1', 'large8', 'large64', 'large_numa'])
+		self.assertEqual(names('large'), ['large1', 'large8', 'large64', 'large_numa',
+						  'large_traffic'])
 		self.assertEqual(names('large', 'native'), ['native', *names('large')])
 		self.assertEqual(names('large8', 'large'), names('large'))
 		self.assertEqual(names(), [mode.name for mode in bench_run.MODES])

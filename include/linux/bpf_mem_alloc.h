@@ -8,30 +8,27 @@
 #ifndef _LINUX_BPF_MEM_ALLOC_H
 #define _LINUX_BPF_MEM_ALLOC_H
 
-#include <linux/atomic.h>
 #include <linux/types.h>
 
 struct bpf_map;
 union bpf_attr;
-struct bpf_mem_pools;
+struct bpf_mem_allocator;
+struct bpf_mem_cpu;
 struct obj_cgroup;
-struct pcpu_magazine_cpu;
 
 /**
  * struct bpf_mem_alloc - an allocator, embedded by value in its user
  * @cpus: per-CPU part: one element for a fixed-size allocator, one per size
  *	class otherwise
- * @pools: everything else, once per allocator
- * @nr_out: fixed size only: objects in use and on CPUs, see bpf_mem_alloc_may_use()
+ * @owner: everything else, once per allocator
  * @max_size: largest size in bytes that bpf_mem_alloc() serves
  * @header: bytes that bpf_mem_alloc() adds to a size to find the class
  *
  * All zero means "not initialised". Nobody but the allocator looks inside.
  */
 struct bpf_mem_alloc {
-	struct pcpu_magazine_cpu __percpu *cpus;
-	struct bpf_mem_pools *pools;
-	const atomic_long_t *nr_out;
+	struct bpf_mem_cpu __percpu *cpus;
+	struct bpf_mem_allocator *owner;
 	unsigned int max_size;
 	unsigned int header;
 };
@@ -49,6 +46,7 @@ void bpf_mem_alloc_set_map(struct bpf_mem_alloc *ma, const struct bpf_map *map);
 extern int sysctl_bpf_force_dyn_alloc;
 bool bpf_map_wants_dyn_alloc(const union bpf_attr *attr);
 bool bpf_map_may_reserve(const union bpf_attr *attr);
+void bpf_local_storage_prepare_update(struct bpf_map *map);
 
 /* Objects of a fixed size with a per-CPU area each */
 int bpf_mem_alloc_init_area(struct bpf_mem_alloc *ma, int size, int area_size,
@@ -58,24 +56,6 @@ int bpf_mem_alloc_init_area(struct bpf_mem_alloc *ma, int size, int area_size,
 void bpf_mem_alloc_prepare(struct bpf_mem_alloc *ma);
 int bpf_mem_alloc_reserve(struct bpf_mem_alloc *ma, size_t size, unsigned int nr);
 u64 bpf_mem_alloc_mem_usage(const struct bpf_mem_alloc *ma);
-
-long bpf_mem_alloc_used(const struct bpf_mem_alloc *ma);
-
-/**
- * bpf_mem_alloc_may_use() - may at least so many objects be in use?
- * @ma: made with a size; its objects are freed to it and nowhere else
- * @nr: objects
- *
- * Cheap enough to be asked for each allocation: two loads and a comparison.
- *
- * Context: Any.
- * Return: false if there are fewer; true if bpf_mem_alloc_used() has to be
- *	asked, which is when @nr is as near as the stock of the CPUs.
- */
-static inline bool bpf_mem_alloc_may_use(const struct bpf_mem_alloc *ma, long nr)
-{
-	return atomic_long_read(ma->nr_out) >= nr;
-}
 
 /* Per-CPU areas in size classes */
 int bpf_mem_alloc_percpu_init(struct bpf_mem_alloc *ma, struct obj_cgroup *objcg);
@@ -89,6 +69,7 @@ void bpf_mem_free_rcu(struct bpf_mem_alloc *ma, void *obj);
 /* Fixed size: an allocator that was made with a size */
 void *bpf_mem_cache_alloc(struct bpf_mem_alloc *ma);
 void *bpf_mem_cache_alloc_flags(struct bpf_mem_alloc *ma, gfp_t flags);
+void *bpf_mem_cache_alloc_new(struct bpf_mem_alloc *ma, int node, gfp_t gfp);
 void bpf_mem_cache_free(struct bpf_mem_alloc *ma, void *obj);
 void bpf_mem_cache_free_rcu(struct bpf_mem_alloc *ma, void *obj);
 void bpf_mem_cache_raw_free(void *obj);

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Per-CPU magazines of free objects over a shared depot, for any context.
+ * Per-CPU magazines of free objects over shared depots, for any context.
  *
  * Best for: objects of one size that are taken and given back at high rates
  * from task, interrupt and NMI context, where a taker cannot wait and a giver
  * cannot fail. Not for: objects that must go back to where they came from at
  * once, or pools so small that a batch per CPU is too much.
  *
- * The layer never allocates by itself, takes no lock and disables no
- * interrupt. See Documentation/core-api/pcpu_magazine.rst for the whole story
- * and for the argument why it is correct.
+ *	pool	what all CPUs share of the objects of one size
+ *	shard	up to eight CPUs of one NUMA node and what they share first of
+ *		all: a depot
+ *	depot	a stack of magazines
+ *	magazine  a chain of objects that moves as a whole
+ *
+ * The layer never allocates by itself but where it says so, takes no lock and
+ * disables no interrupt. See Documentation/core-api/pcpu_magazine.rst for the
+ * whole story and for the argument why it is correct.
  *
  * The names follow J. Bonwick and J. Adams, "Magazines and Vmem: Extending the
  * Slab Allocator to Many CPUs and Arbitrary Resources", USENIX 2001.
@@ -18,14 +24,21 @@
 #define _LINUX_PCPU_MAGAZINE_H
 
 #include <linux/atomic.h>
+#include <linux/cache.h>
 #include <linux/compiler.h>
+#include <linux/cpumask.h>
 #include <linux/jump_label.h>
 #include <linux/llist.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/types.h>
 
-struct pcpu_magazine;
+struct pcpu_magazine_pool;
+struct pcpu_magazine_shard;
+
+/* CPUs that share a shard, unless there would be more shards than this. */
+#define PCPU_MAGAZINE_SHARD_CPUS	8
+#define PCPU_MAGAZINE_MAX_SHARDS	BITS_PER_LONG
 
 /**
  * struct pcpu_magazine_cpu - what one CPU holds: one cache line
@@ -37,25 +50,21 @@ struct pcpu_magazine;
  * @nr_spare: objects on @spare when it was filled
  * @busy: a context of this CPU is between the first and the last store of a
  *	change to the fields above
- * @spare: slot with a second chain, exchanged with @loaded or the depot as a
- *	whole
+ * @spare: a second chain, exchanged with @loaded or the depot as a whole
  * @nested: objects given while @busy was set
  * @deferred: objects that may not be handed out yet
- * @mag: the shared part, NULL until pcpu_magazine_init(), which may come while
- *	others give objects already: these wait on @nested or @deferred
- * @nr_fetched: chains that came from the depot
- * @nr_returned: chains that went to the depot
+ * @shard: NULL until pcpu_magazine_publish()
+ * @missed: calls that got nothing; a hint, for an NMI may be lost between two
  *
- * Everything up to @busy (but for @full) and the counters are written by the
- * owning CPU only, with preemption disabled and @busy set. Contexts of one CPU
- * nest strictly: whoever finds @busy clear runs to its end before the context
- * that it interrupted goes on, so checking and setting @busy needs no atomic
+ * Everything up to @busy (but for @full) is written by the owning CPU only,
+ * with preemption disabled and @busy set. Contexts of one CPU nest strictly:
+ * whoever finds @busy clear runs to its end before the context that it
+ * interrupted goes on, so checking and setting @busy needs no atomic
  * instruction. Whoever finds it set must not touch those fields and uses
- * @nested and the depot instead.
+ * @nested, @spare and the depot instead.
  * @nested and @deferred are lock-less lists: any context adds, takers take the
  * whole list. @spare is filled by the owning CPU only, with @busy set, and only
- * when it is empty; any context on any CPU may take it. @mag is set once, after
- * all that it leads to and after @mark and @full.
+ * when it is empty; a context that interrupted its owner may exchange it out.
  *
  * A change reads the chain only after it has set @busy. Read before, an
  * interrupt could take the same object in between.
@@ -67,33 +76,36 @@ struct pcpu_magazine_cpu {
 	unsigned int full;
 	u16 nr_spare;
 	u8 busy;
-	unsigned long spare;
+	struct llist_node *spare;
 	struct llist_head nested;
 	struct llist_head deferred;
-	struct pcpu_magazine *mag;
-	u32 nr_fetched;
-	u32 nr_returned;
+	struct pcpu_magazine_shard *shard;
+	unsigned int missed;
 } __aligned(64);
 
 /**
  * struct pcpu_magazine_ops - what the user of the layer supplies
- * @kick: stock is short; arrange for pcpu_magazine_refill() to run soon. Any
- *	context, also inside the critical section of the same CPU; must not
- *	take or give objects.
- * @overflow: the chain from @first to @last found no room in the depot; keep
- *	it or release it later. Any context, as for @kick.
- * @scavenge: optional; the CPU, its nested list and the depot are empty:
- *	return a NULL-terminated chain of objects that may be used at once, or
- *	NULL. Any context, as for @kick.
- * @alloc_bulk: get up to @nr new objects and return how many came. Called
- *	from pcpu_magazine_refill() only, with the flags given to that.
+ * @kick: stock of the shard is short; arrange for pcpu_magazine_refill() to run
+ *	soon, on this CPU. Or a depot has begun to hold more than its target and a
+ *	batch: arrange for that to be taken out when it is not needed. Any context,
+ *	also inside the critical section of the same CPU, preemption disabled; must
+ *	not take or give objects.
+ * @overflow: the @nr objects from @first to @last found no room in the depot;
+ *	keep them or release them later. Any context, as for @kick.
+ * @reclaim: optional, called while &pcpu_magazine_pool.nr_reclaimable is not 0;
+ *	the CPU, its nested list and the depots at hand are empty: return a
+ *	NULL-terminated chain of at most a batch of objects that may be
+ *	used at once, and their number in @nr, or NULL. Any context, as for @kick.
+ * @alloc_bulk: get up to @nr new objects, of memory on @node if possible, and
+ *	return how many came. Called with the flags given to the function that
+ *	calls it.
  */
 struct pcpu_magazine_ops {
-	void (*kick)(struct pcpu_magazine *mag);
-	void (*overflow)(struct pcpu_magazine *mag, struct llist_node *first,
-			 struct llist_node *last);
-	struct llist_node *(*scavenge)(struct pcpu_magazine *mag);
-	unsigned int (*alloc_bulk)(struct pcpu_magazine *mag, gfp_t gfp,
+	void (*kick)(struct pcpu_magazine_shard *shard);
+	void (*overflow)(struct pcpu_magazine_shard *shard, struct llist_node *first,
+			 struct llist_node *last, unsigned int nr);
+	struct llist_node *(*reclaim)(struct pcpu_magazine_shard *shard, unsigned int *nr);
+	unsigned int (*alloc_bulk)(struct pcpu_magazine_pool *pool, int node, gfp_t gfp,
 				   unsigned int nr, void **objs);
 };
 
@@ -101,22 +113,17 @@ struct pcpu_magazine_ops {
  * struct pcpu_magazine_marks - watermarks
  * @low: objects per CPU below which stock is topped up
  * @high: objects per CPU above which a batch is given away
- * @batch: objects that move between a CPU and the depot at once
- * @target: batches that a refill leaves in the depot when demand is low
- * @slots: batches that the depot can hold at first
- * @busy_target: @target when one refill follows upon another
- * @limit: @target when allocations have failed
+ * @batch: objects that move between a CPU and the depot at once; stays as it is
+ *	for the life of a pool
+ * @first: objects that each CPU has from the start and keeps when it is idle
  *
- * 0 for @busy_target or @limit means that the depot does not follow demand.
+ * 0 < low < high, 0 < batch <= high - low, batch <= 65535, first <= batch.
  */
 struct pcpu_magazine_marks {
 	unsigned int low;
 	unsigned int high;
 	unsigned int batch;
-	unsigned int target;
-	unsigned int slots;
-	unsigned int busy_target;
-	unsigned int limit;
+	unsigned int first;
 };
 
 /**
@@ -125,16 +132,14 @@ struct pcpu_magazine_marks {
  * @PCPU_MAGAZINE_MISS_SOFTIRQ: the same in a softirq
  * @PCPU_MAGAZINE_MISS_HARDIRQ: the same in a hardirq
  * @PCPU_MAGAZINE_MISS_NMI: the same in an NMI
- * @PCPU_MAGAZINE_NESTED_GET: objects taken inside another's critical section
+ * @PCPU_MAGAZINE_NESTED_GET: objects asked for inside another's critical section
  * @PCPU_MAGAZINE_NESTED_PUT: objects given inside another's critical section
- * @PCPU_MAGAZINE_SCAVENGED: times that &pcpu_magazine_ops.scavenge had some
- * @PCPU_MAGAZINE_STOLEN: chains that a CPU had put aside and another context took
+ * @PCPU_MAGAZINE_RECLAIMED: times that &pcpu_magazine_ops.reclaim had some
  * @PCPU_MAGAZINE_RESERVE: objects taken from the reserve
  * @PCPU_MAGAZINE_REFILLS: calls of pcpu_magazine_refill()
  * @PCPU_MAGAZINE_NEW: objects from &pcpu_magazine_ops.alloc_bulk
- * @PCPU_MAGAZINE_NR_SHARED: number of those above, which all CPUs count together
- * @PCPU_MAGAZINE_FETCHED: chains that moved from the depot to a CPU
- * @PCPU_MAGAZINE_RETURNED: chains that moved from a CPU to the depot
+ * @PCPU_MAGAZINE_FETCHED: chains that moved from a depot to a CPU
+ * @PCPU_MAGAZINE_RETURNED: chains that moved from a CPU to a depot
  * @PCPU_MAGAZINE_NR_EVENTS: number of all
  */
 enum pcpu_magazine_event {
@@ -144,119 +149,176 @@ enum pcpu_magazine_event {
 	PCPU_MAGAZINE_MISS_NMI,
 	PCPU_MAGAZINE_NESTED_GET,
 	PCPU_MAGAZINE_NESTED_PUT,
-	PCPU_MAGAZINE_SCAVENGED,
-	PCPU_MAGAZINE_STOLEN,
+	PCPU_MAGAZINE_RECLAIMED,
 	PCPU_MAGAZINE_RESERVE,
 	PCPU_MAGAZINE_REFILLS,
 	PCPU_MAGAZINE_NEW,
-	PCPU_MAGAZINE_NR_SHARED,
-	PCPU_MAGAZINE_FETCHED = PCPU_MAGAZINE_NR_SHARED,
+	PCPU_MAGAZINE_FETCHED,
 	PCPU_MAGAZINE_RETURNED,
 	PCPU_MAGAZINE_NR_EVENTS,
 };
 
 /**
- * struct pcpu_magazine_depot - a part of the depot, or of the reserve
- * @next: the next part; parts are added at the end and stay to the end
- * @nr: number of slots
- * @level: slots in use; an upper bound, raised before a chain becomes visible
- *	and lowered after it is gone, so that 0 means empty
- * @slots: each is 0 or one chain, see lib/pcpu_magazine.c
+ * struct pcpu_magazine_slot - room for one chain in a depot
+ * @first: NULL-terminated chain, owned by whoever has the slot in hand
+ * @nr: objects on it
+ * @next: number of the next slot on the same list, 0 at its end
+ */
+struct pcpu_magazine_slot {
+	struct llist_node *first;
+	unsigned int nr;
+	unsigned int next;
+};
+
+/* Each part after the first makes the depot twice as large. */
+#define PCPU_MAGAZINE_PARTS	22
+
+/**
+ * struct pcpu_magazine_depot - a stack of chains
+ * @full: list of slots that hold a chain
+ * @free: list of slots that hold none
+ * @level: objects in slots on @full; an upper bound, raised before a chain
+ *	becomes visible and lowered after it is gone, so that 0 means empty
+ * @nr_slots: slots in all parts, a power of two
+ * @shift: log2 of the slots in the first part
+ * @part: slots, which stay until the depot goes; number 1 is the first
+ *
+ * A list is the number of its first slot in the low PCPU_MAGAZINE_SLOT_BITS of
+ * a word, and above that a count of the changes to the word. Whoever read a slot
+ * that another context has taken and put back meanwhile finds another count.
+ * (R. K. Treiber, "Systems Programming: Coping with Parallelism", IBM 1986.)
  */
 struct pcpu_magazine_depot {
-	struct pcpu_magazine_depot *next;
-	unsigned int nr;
+	atomic64_t full;
+	atomic64_t free;
 	atomic_t level;
-	unsigned long slots[] __counted_by(nr);
+	unsigned int nr_slots;
+	unsigned int shift;
+	struct pcpu_magazine_slot *part[PCPU_MAGAZINE_PARTS];
+};
+
+#define PCPU_MAGAZINE_SLOT_BITS	24
+
+/**
+ * struct pcpu_magazine_shard - what up to eight CPUs of one node share
+ * @pool: the pool
+ * @index: of this shard in &pcpu_magazine_pool.shards
+ * @node: NUMA node of its CPUs
+ * @near: shards of the same node, a bit for each
+ * @target: chains that a refill leaves in the depot, at least 1; see
+ *	pcpu_magazine_set_target()
+ * @depot: chains at hand, written by the CPUs of the shard, as a rule
+ * @events: see &enum pcpu_magazine_event
+ */
+struct pcpu_magazine_shard {
+	struct pcpu_magazine_pool *pool;
+	unsigned int index;
+	int node;
+	unsigned long near;
+	unsigned int target;
+	struct pcpu_magazine_depot depot ____cacheline_aligned_in_smp;
+	atomic_long_t events[PCPU_MAGAZINE_NR_EVENTS];
 };
 
 /**
- * struct pcpu_magazine - the shared part of a pool of objects
+ * struct pcpu_magazine_pool - what all CPUs share of the objects of one size
  * @ops: callbacks of the user
  * @cpus: per-CPU part
- * @marks: watermarks, written by pcpu_magazine_set_marks() only; who uses
- *	several of them must stand a mixture of old and new
- * @batch_tag: &pcpu_magazine_marks.batch and the tag of chains of that length,
- *	in one word so that both are read at once
- * @target: batches that a refill leaves in the depot now; written by refills
- *	and pcpu_magazine_relax(), a lost update is made good by the next
- * @refilled: jiffies of the last refill
- * @wanted: CPUs that fell short and found the depot empty since the last refill
- * @missed: calls that got nothing since the last refill
- * @nr_chains: chains in the depot; an upper bound as &pcpu_magazine_depot.level
- * @nr_slots: chains that the depot can hold
- * @peak: the most chains that a refill has left in the depot
- * @nr_out: objects in use, and those on the loaded chains of CPUs
- * @depot: its first part
- * @reserve: first part of the reserve, whose slots hold one object each;
- *	taken from when there is nothing else, and filled before all else
- * @nr_reserved: objects that the reserve is to hold
- * @events: see &enum pcpu_magazine_event
+ * @marks: watermarks; who uses several of them must stand a mixture of old and
+ *	new
+ * @nr_reserved: objects that @reserve is to hold
+ * @reserve: depot of single objects, taken from when there is nothing else
+ * @nr_shards: see pcpu_magazine_nr_shards()
+ * @shards: one for each index
+ * @nr_reclaimable: objects that &pcpu_magazine_ops.reclaim may find; the user of the
+ *	layer raises it before they can be found
+ * @stocked: shards whose depot may have something, a bit for each; changes only
+ *	when one becomes empty or ceases to be
  *
- * A CPU's loaded chain is known to that CPU, so @nr_out changes only when a
- * chain comes or goes, and yet the number of objects in use can be had at any
- * time.
+ * Every object of the pool that is not in use is in exactly one of these places:
+ * loaded, spare, nested or deferred list of a CPU; a depot; the reserve; with
+ * the user of the layer (overflow).
  */
-struct pcpu_magazine {
+struct pcpu_magazine_pool {
 	const struct pcpu_magazine_ops *ops;
 	struct pcpu_magazine_cpu __percpu *cpus;
 	struct pcpu_magazine_marks marks;
-	unsigned int batch_tag;
-	unsigned int target;
-	unsigned long refilled;
-	atomic_t wanted;
-	atomic_t missed;
-	atomic_t nr_chains;
-	unsigned int nr_slots;
-	unsigned int peak;
-	atomic_long_t nr_out;
-	struct pcpu_magazine_depot *depot;
-	struct pcpu_magazine_depot *reserve;
 	unsigned int nr_reserved;
-	atomic_long_t events[PCPU_MAGAZINE_NR_SHARED];
+	struct pcpu_magazine_depot *reserve;
+	unsigned int nr_shards;
+	struct pcpu_magazine_shard **shards;
+	atomic_long_t nr_reclaimable ____cacheline_aligned_in_smp;
+	unsigned long stocked;
 };
 
-int pcpu_magazine_init(struct pcpu_magazine *mag,
+/* Which CPUs are in which shard: the same for all pools, fixed at boot. */
+unsigned int pcpu_magazine_nr_shards(void);
+unsigned int pcpu_magazine_shard_of(unsigned int cpu);
+const struct cpumask *pcpu_magazine_shard_cpus(unsigned int index);
+int pcpu_magazine_shard_node(unsigned int index);
+
+/* Making and ending a pool */
+int pcpu_magazine_init(struct pcpu_magazine_pool *pool,
 		       struct pcpu_magazine_cpu __percpu *cpus,
 		       const struct pcpu_magazine_ops *ops,
-		       const struct pcpu_magazine_marks *marks);
-void pcpu_magazine_exit(struct pcpu_magazine *mag);
-struct llist_node *pcpu_magazine_get(struct pcpu_magazine_cpu __percpu *cpus);
-bool pcpu_magazine_put(struct pcpu_magazine_cpu __percpu *cpus, struct llist_node *obj);
-unsigned int pcpu_magazine_prefill(struct pcpu_magazine *mag, unsigned int nr,
-				   gfp_t gfp);
-unsigned int pcpu_magazine_refill(struct pcpu_magazine *mag, gfp_t gfp);
-bool pcpu_magazine_is_low(struct pcpu_magazine *mag);
-void pcpu_magazine_prepare(struct pcpu_magazine *mag, gfp_t gfp);
-int pcpu_magazine_reserve(struct pcpu_magazine *mag, unsigned int nr, gfp_t gfp);
-bool pcpu_magazine_relax(struct pcpu_magazine *mag);
-struct llist_node *pcpu_magazine_trim(struct pcpu_magazine *mag, unsigned int keep);
-void pcpu_magazine_flush(struct pcpu_magazine *mag);
-bool pcpu_magazine_has_stock(struct pcpu_magazine *mag, unsigned int cpu);
-void pcpu_magazine_flush_dead(struct pcpu_magazine *mag, unsigned int cpu);
-struct llist_node *pcpu_magazine_restock(struct pcpu_magazine *mag,
-					 struct llist_node *list);
-struct llist_node *pcpu_magazine_take_deferred(struct pcpu_magazine *mag);
-struct llist_node *pcpu_magazine_take_early(struct pcpu_magazine_cpu __percpu *cpus);
-void pcpu_magazine_drain(struct pcpu_magazine *mag,
-			 void (*release)(struct pcpu_magazine *mag,
+		       const struct pcpu_magazine_marks *marks,
+		       struct pcpu_magazine_shard **shards);
+void pcpu_magazine_publish(struct pcpu_magazine_pool *pool);
+void pcpu_magazine_exit(struct pcpu_magazine_pool *pool);
+void pcpu_magazine_drain(struct pcpu_magazine_pool *pool,
+			 void (*release)(struct pcpu_magazine_pool *pool,
 					 struct llist_node *list));
-int pcpu_magazine_set_marks(struct pcpu_magazine *mag,
-			    const struct pcpu_magazine_marks *marks);
-unsigned long pcpu_magazine_count(struct pcpu_magazine *mag, enum pcpu_magazine_event event);
-unsigned int pcpu_magazine_stock(struct pcpu_magazine *mag);
-long pcpu_magazine_used(struct pcpu_magazine *mag);
+
+/* Taking and giving, any context */
+struct llist_node *pcpu_magazine_get(struct pcpu_magazine_cpu __percpu *cpus);
+void pcpu_magazine_put(struct pcpu_magazine_cpu __percpu *cpus, struct llist_node *obj);
+
+/* Stock */
+unsigned int pcpu_magazine_prefill(struct pcpu_magazine_pool *pool, unsigned int cpu,
+				   unsigned int nr, gfp_t gfp);
+unsigned int pcpu_magazine_refill(struct pcpu_magazine_shard *shard, unsigned int max,
+				  gfp_t gfp);
+void pcpu_magazine_grow(struct pcpu_magazine_shard *shard, unsigned int nr, gfp_t gfp);
+bool pcpu_magazine_is_low(struct pcpu_magazine_shard *shard);
+bool pcpu_magazine_has_stock(struct pcpu_magazine_pool *pool);
+unsigned int pcpu_magazine_take_missed(struct pcpu_magazine_pool *pool, unsigned int cpu);
+int pcpu_magazine_reserve(struct pcpu_magazine_pool *pool, unsigned int nr, gfp_t gfp);
+bool pcpu_magazine_reserve_is_short(struct pcpu_magazine_pool *pool);
+struct llist_node *pcpu_magazine_take_chain(struct pcpu_magazine_shard *shard,
+					    unsigned int *nr);
+bool pcpu_magazine_put_chain(struct pcpu_magazine_shard *shard, struct llist_node *first,
+			     unsigned int nr);
+void pcpu_magazine_hand_over(struct pcpu_magazine_shard *shard, struct llist_node *first,
+			     unsigned int nr);
+void pcpu_magazine_flush(struct pcpu_magazine_pool *pool, unsigned int keep);
+void pcpu_magazine_flush_dead(struct pcpu_magazine_pool *pool, unsigned int cpu);
+bool pcpu_magazine_cpu_has_more(struct pcpu_magazine_pool *pool, unsigned int cpu,
+				unsigned int keep);
+void pcpu_magazine_set_low_high(struct pcpu_magazine_pool *pool, unsigned int low,
+				unsigned int high);
+
+/* Looking */
+unsigned long pcpu_magazine_count(struct pcpu_magazine_pool *pool,
+				  enum pcpu_magazine_event event);
+unsigned long pcpu_magazine_cached(struct pcpu_magazine_pool *pool);
+unsigned int pcpu_magazine_level(struct pcpu_magazine_shard *shard);
 
 /**
- * pcpu_magazine_adopt() - count objects in use that did not come from the pool
- * @mag: the pool
- * @nr: objects
+ * pcpu_magazine_set_target() - say how many chains a refill is to leave
+ * @shard: the shard
+ * @target: chains, at least 1
  *
  * Context: Any.
  */
-static inline void pcpu_magazine_adopt(struct pcpu_magazine *mag, long nr)
+static inline void pcpu_magazine_set_target(struct pcpu_magazine_shard *shard,
+					    unsigned int target)
 {
-	atomic_long_add(nr, &mag->nr_out);
+	WRITE_ONCE(shard->target, target);
+}
+
+static inline unsigned int pcpu_magazine_target(const struct pcpu_magazine_shard *shard)
+{
+	return READ_ONCE(shard->target);
 }
 
 /*
@@ -272,6 +334,7 @@ enum pcpu_magazine_seam {
 	PCPU_MAGAZINE_SEAM_PUT_SLOW,	/* busy, before room is made */
 	PCPU_MAGAZINE_SEAM_REFILL,	/* new objects in hand, not in the depot */
 	PCPU_MAGAZINE_SEAM_GET_KICKED,	/* busy, a refill that is due is asked for */
+	PCPU_MAGAZINE_SEAM_SLOT,	/* a slot is in hand, on neither list of the depot */
 };
 
 #if IS_ENABLED(CONFIG_PCPU_MAGAZINE_KUNIT_TEST)
@@ -425,10 +488,10 @@ out:
 
 /**
  * pcpu_magazine_defer() - give an object back that may not be handed out yet
- * @cpus: per-CPU part of a pool, initialised or not
+ * @cpus: per-CPU part of a pool
  * @obj: the object; its first word is overwritten
  *
- * The object waits until pcpu_magazine_take_deferred() collects it. One
+ * The object waits until the user of the layer takes the whole list. One
  * compare-and-exchange on a line of this CPU: the list must be open to a
  * collector on another CPU, which a plain store could not be.
  *

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * BPF memory allocator: allocation and release in any context.
+ * BPF memory allocator: the functions that callers know.
  *
  * A BPF program may run anywhere: in NMI, with any lock held, inside the slab
  * allocator. So it never calls that. It takes objects from magazines (see
@@ -8,9 +8,9 @@
  *
  *	            slab <----------- release: RCU Tasks Trace, RCU
  *	             |                  ^             ^
- *	 irq_work:   | refill           | surplus     | surplus
- *	             v                  |             |
- *	           depot  <-------------+-- restock --+-- reuse: RCU
+ *	 irq_work,   | refill           | surplus     | surplus
+ *	 worker      v                  |             |
+ *	           depot  <-------------+-------------+-- reuse: RCU
  *	            |  ^                                   ^
  *	            v  |                                   |
  *	         magazines (per CPU)                deferred lists (per CPU)
@@ -18,27 +18,14 @@
  *	  alloc     v  |   free               free_rcu     |
  *	           program --------------------------------+
  *
- * One pool holds the objects of one size. An allocator has one pool (fixed
- * size) or one for each size class. Only the magazines are per CPU.
- *
- * Of the size classes most are never used, so a class has no pool until it is
- * asked for. Two have one from the start and stand in meanwhile: 256 bytes for
- * what is smaller, 4096 for the rest. Whoever meets a class without a pool
- * leaves a note in &bpf_mem_pools.wanted, the refill of a lender sees it and
- * queues &bpf_mem_pools.maker. An object knows its class, so where it came from
- * makes no difference later.
- *
- * Locks: none on the way of alloc and free. &bpf_mem_pool.lock guards the
- * chains that wait for grace periods; it nests inside everything, and a
- * context that cannot know what it interrupted only tries to take it.
+ * Locks: none on the way of alloc and free, nor of refills and grace periods. What
+ * moves between contexts moves by single atomic instructions; what takes long is
+ * done by the one worker of a shard.
  */
 #include <linux/bpf.h>
 #include <linux/btf.h>
 #include <linux/memcontrol.h>
-#include <linux/sched/mm.h>
-#include <linux/sizes.h>
 #include <linux/slab.h>
-#include <linux/timekeeping.h>
 #include "memalloc_internal.h"
 
 #define CREATE_TRACE_POINTS
@@ -86,7 +73,7 @@ static int __init bpf_mem_classes_init(void)
 }
 early_initcall(bpf_mem_classes_init);
 
-/* Memory cgroup */
+/* Creation */
 
 static struct obj_cgroup *creator_objcg(void)
 {
@@ -97,540 +84,110 @@ static struct obj_cgroup *creator_objcg(void)
 	return NULL;
 }
 
-static struct mem_cgroup *pools_memcg(const struct bpf_mem_pools *pools)
-{
-#ifdef CONFIG_MEMCG
-	return pools->objcg ? get_mem_cgroup_from_objcg(pools->objcg) : root_mem_cgroup;
-#else
-	return NULL;
-#endif
-}
-
-/* New objects, charged to the creator of the allocator. */
-static unsigned int charged_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
-				  unsigned int nr, void **objs)
-{
-	struct mem_cgroup *memcg = pools_memcg(pool->pools), *old;
-
-	old = set_active_memcg(memcg);
-	nr = bpf_mem_slab_alloc(pool, gfp, nr, objs);
-	set_active_memcg(old);
-	if (pool->pools->objcg)
-		mem_cgroup_put(memcg);
-	return nr;
-}
-
-/* What the magazine layer asks of a pool */
-
-/* Queue this CPU's refill, or leave it a note if it runs already. */
-static void notrace request_refill(struct bpf_mem_pool *pool)
-{
-	struct bpf_mem_refill *refill = &pool->refills[raw_smp_processor_id() %
-						       pool->nr_refills];
-	int next, old = atomic_read(&refill->state);
-
-	do {
-		if (old == BPF_MEM_REFILL_QUEUED || old == BPF_MEM_REFILL_AGAIN)
-			return;
-		next = old == BPF_MEM_REFILL_IDLE ? BPF_MEM_REFILL_QUEUED :
-						    BPF_MEM_REFILL_AGAIN;
-	} while (!atomic_try_cmpxchg(&refill->state, &old, next));
-	if (old == BPF_MEM_REFILL_IDLE) {
-		WRITE_ONCE(refill->asked, ktime_get_mono_fast_ns());
-		irq_work_queue(&refill->work);
-	}
-}
-
-/**
- * bpf_mem_refill_wait() - wait until no refill is queued or runs
- * @pool: the pool; if it has users they may ask for the next one at once
- *
- * Context: Task context, may sleep.
- */
-void bpf_mem_refill_wait(struct bpf_mem_pool *pool)
-{
-	struct bpf_mem_refill *refill;
-	unsigned int i;
-
-	for (i = 0; i < pool->nr_refills; i++) {
-		refill = &pool->refills[i];
-		do {
-			irq_work_sync(&refill->work);
-		} while (atomic_read_acquire(&refill->state) != BPF_MEM_REFILL_IDLE);
-	}
-	flush_work(&pool->sleeper);
-}
-
-/**
- * bpf_mem_refill_pending() - is a refill queued or running?
- * @pool: the pool
- *
- * Context: Any.
- * Return: true if so.
- */
-bool bpf_mem_refill_pending(struct bpf_mem_pool *pool)
-{
-	unsigned int i;
-
-	for (i = 0; i < pool->nr_refills; i++) {
-		if (atomic_read(&pool->refills[i].state) != BPF_MEM_REFILL_IDLE)
-			return true;
-	}
-	return work_busy(&pool->sleeper);
-}
-
-static void notrace pool_kick(struct pcpu_magazine *mag)
-{
-	request_refill(bpf_mem_pool(mag));
-}
-
-static void notrace pool_overflow(struct pcpu_magazine *mag, struct llist_node *first,
-				  struct llist_node *last)
-{
-	struct bpf_mem_pool *pool = bpf_mem_pool(mag);
-
-	pcpu_magazine_list_add(&pool->overflow, first, last);
-	request_refill(pool);
-}
-
-static notrace struct llist_node *pool_scavenge(struct pcpu_magazine *mag)
-{
-	return bpf_mem_gp_try_take_back(bpf_mem_pool(mag));
-}
-
-static unsigned int pool_alloc_bulk(struct pcpu_magazine *mag, gfp_t gfp,
-				    unsigned int nr, void **objs)
-{
-	struct bpf_mem_pool *pool = bpf_mem_pool(mag);
-	unsigned int got = bpf_mem_gp_take_back(pool, nr, objs);
-
-	if (got < nr)
-		got += charged_alloc(pool, gfp, nr - got, objs + got);
-	return got;
-}
-
-static const struct pcpu_magazine_ops pool_ops = {
-	.kick		= pool_kick,
-	.overflow	= pool_overflow,
-	.scavenge	= pool_scavenge,
-	.alloc_bulk	= pool_alloc_bulk,
-};
-
-/*
- * Who sleeps for memory gets what reclaim finds, but does not have anybody
- * killed for stock.
- */
-#define GFP_STOCK	(GFP_KERNEL | __GFP_RETRY_MAYFAIL)
-
-/* After a refill that slept in vain: reclaim, too, costs something. */
-#define SLEEPER_PAUSE	(HZ / 10)
-
-/* Refill, and tell. */
-static unsigned int refill_pool(struct bpf_mem_pool *pool, gfp_t gfp)
-{
-	unsigned int nr, before = READ_ONCE(pool->mag.target), after;
-
-	nr = pcpu_magazine_refill(&pool->mag, gfp);
-	after = READ_ONCE(pool->mag.target);
-	if (before != after)
-		trace_bpf_mem_target(pool->pools->id, bpf_mem_unit(pool), before, after);
-	return nr;
-}
-
-/* If memory is gone, what other CPUs hold is all there is. */
-static void pool_refill_sleeping(struct work_struct *work)
-{
-	struct bpf_mem_pool *pool = container_of(work, struct bpf_mem_pool, sleeper);
-
-	refill_pool(pool, GFP_STOCK);
-	if (!pcpu_magazine_is_low(&pool->mag))
-		return;
-	bpf_mem_shrink_collect(pool);
-	WRITE_ONCE(pool->sleep_again, jiffies + SLEEPER_PAUSE);
-}
-
-/*
- * Without sleeping there may be nothing although memory is free: per-CPU areas
- * above all, which a worker of their allocator has to map first. Then a worker
- * goes on, and interrupts do not try again and again meanwhile.
- */
-static unsigned int refill_from_irq(struct bpf_mem_pool *pool)
-{
-	unsigned int nr;
-
-	if (time_before_eq(jiffies, READ_ONCE(pool->refused)) && work_pending(&pool->sleeper))
-		return 0;
-	/*
-	 * What waits for RCU comes back: that one refill follows upon another
-	 * meanwhile is no reason to keep more.
-	 */
-	if (atomic_read(&pool->reuse.state) != BPF_MEM_GP_IDLE)
-		WRITE_ONCE(pool->mag.refilled, jiffies - 2);
-	nr = refill_pool(pool, GFP_NOWAIT);
-	bpf_mem_shrink_soon(pool);
-	if (!pcpu_magazine_is_low(&pool->mag))
-		return nr;
-	WRITE_ONCE(pool->refused, jiffies);
-	if (time_after_eq(jiffies, READ_ONCE(pool->sleep_again)))
-		queue_work(system_unbound_wq, &pool->sleeper);
-	return nr;
-}
-
-static u64 count_delay(struct bpf_mem_refill *refill)
-{
-	u64 delay = ktime_get_mono_fast_ns() - READ_ONCE(refill->asked);
-
-	refill->delay_sum += delay;
-	refill->delay_max = max(refill->delay_max, delay);
-	refill->nr_runs++;
-	return delay;
-}
-
-/**
- * bpf_mem_make_wanted() - see to it that classes that were asked for get pools
- * @pools: the allocator
- *
- * Context: Any but NMI.
- */
-void bpf_mem_make_wanted(struct bpf_mem_pools *pools)
-{
-	if (READ_ONCE(pools->wanted))
-		queue_work(system_unbound_wq, &pools->maker);
-}
-
-/*
- * Runs in hard interrupt context soon after it was raised (in a thread on
- * PREEMPT_RT). It touches no magazine, so it does not matter whether it
- * interrupted somebody who changes one.
- */
-static void pool_refill(struct irq_work *work)
-{
-	struct bpf_mem_refill *refill = container_of(work, struct bpf_mem_refill, work);
-	struct bpf_mem_pool *pool = refill->pool;
-	int old = BPF_MEM_REFILL_RUNNING;
-	u64 delay = count_delay(refill);
-	unsigned int nr;
-
-	/* Ordered before the looks below: what is asked for later leaves a note. */
-	atomic_xchg(&refill->state, BPF_MEM_REFILL_RUNNING);
-	nr = refill_from_irq(pool);
-	trace_bpf_mem_refill(pool->pools->id, bpf_mem_unit(pool), nr, delay);
-	bpf_mem_gp_release(pool, llist_del_all(&pool->overflow));
-	bpf_mem_gp_reuse(pool);
-	bpf_mem_make_wanted(pool->pools);
-	if (atomic_try_cmpxchg(&refill->state, &old, BPF_MEM_REFILL_IDLE))
-		return;
-	/* Not a loop: whatever else this CPU has to do may come in between. */
-	atomic_set(&refill->state, BPF_MEM_REFILL_QUEUED);
-	WRITE_ONCE(refill->asked, ktime_get_mono_fast_ns());
-	irq_work_queue(work);
-}
-
-/* Creation */
-
-static void pool_free_list(struct pcpu_magazine *mag, struct llist_node *list)
-{
-	bpf_mem_slab_free(bpf_mem_pool(mag), list);
-}
-
-static void pool_drain(struct bpf_mem_pool *pool)
-{
-	pcpu_magazine_drain(&pool->mag, pool_free_list);
-	bpf_mem_gp_drain(pool);
-}
-
-/*
- * The core of irq_work may look at a work once more after the refill has gone
- * idle, with interrupts off.
- */
-static void pool_free(struct bpf_mem_pool *pool)
-{
-	unsigned int i;
-
-	for (i = 0; i < pool->nr_refills; i++) {
-		if (pool->refills[i].nr_runs) {
-			kfree_rcu_mightsleep(pool);
-			return;
-		}
-	}
-	kfree(pool);
-}
-
-/* Of a pool that is drained. */
-static void pool_exit(struct bpf_mem_pool *pool)
-{
-	pcpu_magazine_exit(&pool->mag);
-	bpf_mem_slab_exit(&pool->slab);
-	pool_free(pool);
-}
-
-/*
- * Objects that a pool starts with. A fixed-size allocator belongs to a map
- * that will use it: all of the target. Size classes may never be used.
- */
-static unsigned int first_stock(const struct bpf_mem_pools *pools, unsigned int i,
-				const struct pcpu_magazine_marks *marks)
-{
-	if (pools->nr == 1)
-		return marks->batch * marks->target;
-	return !pools->percpu && i == BPF_MEM_LENDER_SMALL ? 8 : 1;
-}
-
-/*
- * What an object is: bytes for the user and, if @area_size is not 0, a per-CPU
- * area whose address stands @area_at bytes into them. The plain per-CPU object
- * has nothing else: the user's pointer points at that address, the verifier
- * dereferences it.
- */
-struct bpf_mem_shape {
-	size_t size;
-	size_t area_size;
-	unsigned int area_at;
-};
-
 static struct bpf_mem_shape plain_shape(size_t size, bool percpu)
 {
 	return percpu ? (struct bpf_mem_shape){ sizeof(void __percpu *), size, 0 } :
 			(struct bpf_mem_shape){ size, 0, 0 };
 }
 
-static struct bpf_mem_pool *pool_alloc(struct bpf_mem_pools *pools,
-				       const struct bpf_mem_shape *shape)
-{
-	unsigned int i, nr = min(num_possible_cpus(), BPF_MEM_REFILLS);
-	struct bpf_mem_pool *pool = kzalloc(struct_size(pool, refills, nr), GFP_KERNEL);
-
-	if (!pool)
-		return NULL;
-	pool->pools = pools;
-	pool->area_size = shape->area_size;
-	pool->area_at = shape->area_at;
-	INIT_WORK(&pool->sleeper, pool_refill_sleeping);
-	pool->sleep_again = jiffies;
-	pool->refused = jiffies - 1;
-	bpf_mem_gp_init(pool);
-	pool->nr_refills = nr;
-	for (i = 0; i < nr; i++) {
-		pool->refills[i].pool = pool;
-		init_irq_work(&pool->refills[i].work, pool_refill);
-	}
-	return pool;
-}
-
-/* Pool @i, empty, for objects of @shape; in service, but not yet to be seen. */
-static struct bpf_mem_pool *pool_make(struct bpf_mem_pools *pools, unsigned int i,
-				      const struct bpf_mem_shape *shape)
-{
-	struct bpf_mem_pool *pool = pool_alloc(pools, shape);
-	size_t size = shape->size + BPF_MEM_HEADER;
-	struct pcpu_magazine_marks marks;
-
-	if (!pool)
-		return NULL;
-	if (bpf_mem_slab_init(&pool->slab, size))
-		goto free;
-	bpf_mem_marks(shape->area_size ?: size, shape->area_size, &marks);
-	if (!pcpu_magazine_init(&pool->mag, pools->cpus + i, &pool_ops, &marks))
-		return pool;
-	bpf_mem_slab_exit(&pool->slab);
-free:
-	kfree(pool);
-	return NULL;
-}
-
-static void pool_show(struct bpf_mem_pools *pools, unsigned int i, struct bpf_mem_pool *pool)
-{
-	/* From here on others may look at any time: pairs with bpf_mem_pool_of(). */
-	smp_store_release(&pools->pool[i], pool);
-}
-
-/* Make pool @i, with its first objects, before anybody can ask for them. */
-static int pool_make_stocked(struct bpf_mem_pools *pools, unsigned int i,
-			     const struct bpf_mem_shape *shape)
-{
-	struct bpf_mem_pool *pool = pool_make(pools, i, shape);
-	unsigned int stock;
-
-	if (!pool)
-		return -ENOMEM;
-	stock = first_stock(pools, i, &pool->mag.marks);
-	if (pcpu_magazine_prefill(&pool->mag, stock, GFP_KERNEL) < stock) {
-		pool_drain(pool);
-		pool_exit(pool);
-		return -ENOMEM;
-	}
-	pool_show(pools, i, pool);
-	return 0;
-}
-
-static struct bpf_mem_shape class_shape(unsigned int class)
-{
-	return plain_shape(bpf_mem_class_size[class] - BPF_MEM_HEADER, false);
-}
-
-static __always_inline unsigned int lender_of(unsigned int class)
-{
-	return class <= BPF_MEM_LENDER_SMALL ? BPF_MEM_LENDER_SMALL : BPF_MEM_LENDER_LARGE;
-}
-
-/* Objects that were given with free_rcu before there was a pool. */
-static void collect_early(struct bpf_mem_pool *pool)
-{
-	atomic_set(&pool->collect, 1);
-	bpf_mem_gp_reuse(pool);
-}
-
-/* What was asked of the lender is asked of the class from now on. */
-static void take_over(struct bpf_mem_pool *pool, struct bpf_mem_pool *lender)
-{
-	unsigned int objs = READ_ONCE(lender->mag.target) * READ_ONCE(lender->mag.marks.batch);
-	const struct pcpu_magazine_marks *marks = &pool->mag.marks;
-
-	WRITE_ONCE(pool->mag.target, clamp(DIV_ROUND_UP(objs, marks->batch),
-					   marks->target, marks->limit));
-	refill_pool(pool, GFP_STOCK);
-	collect_early(pool);
-	bpf_mem_shrink_soon(pool);
-}
-
-static void make_class(struct bpf_mem_pools *pools, unsigned int class)
-{
-	struct bpf_mem_pool *lender = pools->pool[lender_of(class)];
-	struct bpf_mem_shape shape = class_shape(class);
-	struct bpf_mem_pool *pool = NULL;
-
-	if (bpf_mem_test_permit_pool(class))
-		pool = pool_make(pools, class, &shape);
-	if (!pool) {
-		bpf_mem_shrink_soon(lender);
-		return;
-	}
-	pool_show(pools, class, pool);
-	take_over(pool, lender);
-}
-
-/*
- * What cannot be made stays wanted, so nobody asks again and again meanwhile:
- * memalloc_shrink.c does, when it next looks after things.
- */
-static void make_pools(struct work_struct *work)
-{
-	struct bpf_mem_pools *pools = container_of(work, struct bpf_mem_pools, maker);
-	unsigned int i;
-
-	guard(rwsem_read)(&bpf_mem_marks_sem);
-	for (i = 0; i < pools->nr; i++) {
-		if (!test_bit(i, &pools->wanted))
-			continue;
-		if (!pools->pool[i])
-			make_class(pools, i);
-		if (pools->pool[i])
-			clear_bit(i, &pools->wanted);
-	}
-}
-
-/* An object of a class without a pool was asked for or given. */
-static noinline notrace void want_class(struct bpf_mem_pools *pools, unsigned int class)
-{
-	/* Areas on all CPUs are for bpf_mem_alloc_percpu_unit_init() to decide. */
-	if (!pools->percpu && !test_and_set_bit(class, &pools->wanted))
-		request_refill(bpf_mem_pool_of(pools, BPF_MEM_LENDER_LARGE));
-}
-
-/* Nothing can touch the pools any more, so what is drained stays empty. */
-static void pools_free(struct bpf_mem_pools *pools)
+static void stop_pools(struct bpf_mem_allocator *owner)
 {
 	struct bpf_mem_pool *pool;
 	unsigned int i;
 
-	for (i = 0; i < pools->nr; i++) {
-		pool = pools->pool[i];
+	bpf_mem_for_each_pool(pool, owner, i)
+		bpf_mem_pool_stop(pool);
+}
+
+/* Areas of another allocator that were freed to a class without a pool. */
+static void class_drain(struct bpf_mem_allocator *owner, unsigned int class)
+{
+	struct pcpu_magazine_cpu *c;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		c = &per_cpu_ptr(owner->cpus + class, cpu)->mag;
+		bpf_mem_slab_free_early(owner, llist_del_all(&c->nested));
+		bpf_mem_slab_free_early(owner, llist_del_all(&c->deferred));
+	}
+}
+
+/* Without users and with nothing under way. */
+static void allocator_free(struct bpf_mem_allocator *owner)
+{
+	struct bpf_mem_pool *pool;
+	unsigned int i;
+
+	for (i = 0; i < owner->nr; i++) {
+		pool = owner->pool[i];
 		if (pool) {
-			pool_drain(pool);
-			pool_exit(pool);
-		} else {
-			bpf_mem_slab_free_early(pools, pcpu_magazine_take_early(pools->cpus + i));
+			bpf_mem_pool_drain(pool);
+			bpf_mem_pool_exit(pool);
+		} else if (owner->percpu) {
+			class_drain(owner, i);
 		}
 	}
-	if (pools->ctx_free)
-		pools->ctx_free(pools->ctx);
-	free_percpu(pools->cpus);
-	obj_cgroup_put(pools->objcg);
-	kfree(pools);
+	if (owner->ctx_free)
+		owner->ctx_free(owner->ctx);
+	free_percpu(owner->cpus);
+	obj_cgroup_put(owner->objcg);
+	kfree_rcu(owner, rcu);
 }
 
-static struct bpf_mem_pools *pools_alloc(unsigned int nr, bool percpu)
+static struct bpf_mem_allocator *allocator_alloc(unsigned int nr, bool percpu)
 {
-	static atomic_t last_id;
-	struct bpf_mem_pools *pools = kzalloc(struct_size(pools, pool, nr), GFP_KERNEL);
+	struct bpf_mem_allocator *owner = kzalloc(struct_size(owner, pool, nr), GFP_KERNEL);
 
-	if (!pools)
+	if (!owner)
 		return NULL;
-	pools->id = atomic_inc_return(&last_id);
-	pools->nr = nr;
-	pools->percpu = percpu;
-	INIT_WORK(&pools->maker, make_pools);
-	pools->cpus = __alloc_percpu_gfp(nr * sizeof(*pools->cpus),
-					 __alignof__(*pools->cpus), GFP_KERNEL);
-	if (!pools->cpus) {
-		kfree(pools);
+	owner->nr = nr;
+	owner->percpu = percpu;
+	owner->cpus = __alloc_percpu_gfp(nr * sizeof(*owner->cpus),
+					 __alignof__(*owner->cpus), GFP_KERNEL);
+	if (!owner->cpus) {
+		kfree(owner);
 		return NULL;
 	}
-	return pools;
+	return owner;
 }
 
-static void ma_set(struct bpf_mem_alloc *ma, struct bpf_mem_pools *pools)
+static int ma_set(struct bpf_mem_alloc *ma, struct bpf_mem_allocator *owner)
 {
+	unsigned int header = owner->percpu ? 0 : BPF_MEM_HEADER;
+
+	if (bpf_mem_register(owner))
+		return -ENOMEM;
 	*ma = (struct bpf_mem_alloc){
-		.cpus = pools->cpus,
-		.pools = pools,
-		.header = pools->percpu ? 0 : BPF_MEM_HEADER,
+		.cpus = owner->cpus,
+		.owner = owner,
+		.header = header,
+		.max_size = owner->nr == BPF_MEM_CLASSES ? BPF_MEM_SIZE_MAX - header : 0,
 	};
-	if (pools->nr == BPF_MEM_CLASSES)
-		ma->max_size = BPF_MEM_SIZE_MAX - ma->header;
-	else
-		ma->nr_out = &pools->pool[0]->mag.nr_out;
-	bpf_mem_shrink_add(pools);
-}
-
-static int init_fixed(struct bpf_mem_alloc *ma, const struct bpf_mem_shape *shape,
-		      bool percpu)
-{
-	struct bpf_mem_pools *pools = pools_alloc(1, percpu);
-	int err;
-
-	if (!pools)
-		return -ENOMEM;
-	pools->objcg = creator_objcg();
-	guard(rwsem_read)(&bpf_mem_marks_sem);
-	err = pool_make_stocked(pools, 0, shape);
-	if (err) {
-		pools_free(pools);
-		return err;
-	}
-	ma_set(ma, pools);
 	return 0;
 }
 
-static int init_classes(struct bpf_mem_alloc *ma)
+/* Make all pools and let the allocator be used: @shape is that of a fixed size. */
+static int init_pools(struct bpf_mem_alloc *ma, unsigned int nr,
+		      const struct bpf_mem_shape *shape, bool percpu)
 {
-	struct bpf_mem_shape small = class_shape(BPF_MEM_LENDER_SMALL);
-	struct bpf_mem_shape large = class_shape(BPF_MEM_LENDER_LARGE);
-	struct bpf_mem_pools *pools = pools_alloc(BPF_MEM_CLASSES, false);
-	int err;
+	struct bpf_mem_allocator *owner = allocator_alloc(nr, percpu);
+	struct bpf_mem_shape class;
+	unsigned int i;
 
-	if (!pools)
+	if (!owner)
 		return -ENOMEM;
-	pools->objcg = creator_objcg();
-	guard(rwsem_read)(&bpf_mem_marks_sem);
-	err = pool_make_stocked(pools, BPF_MEM_LENDER_SMALL, &small) ?:
-	      pool_make_stocked(pools, BPF_MEM_LENDER_LARGE, &large);
-	if (err) {
-		pools_free(pools);
-		return err;
+	owner->objcg = creator_objcg();
+	for (i = 0; i < nr; i++) {
+		class = plain_shape(bpf_mem_class_size[i] - BPF_MEM_HEADER, false);
+		if (!bpf_mem_pool_make(owner, i, shape ?: &class))
+			goto free;
 	}
-	ma_set(ma, pools);
-	return 0;
+	if (!ma_set(ma, owner))
+		return 0;
+free:
+	stop_pools(owner);
+	allocator_free(owner);
+	return -ENOMEM;
 }
 
 /**
@@ -639,8 +196,10 @@ static int init_classes(struct bpf_mem_alloc *ma)
  * @size: bytes of every object, or 0 for size classes of up to 4096 bytes
  * @percpu: objects are per-CPU areas, which need a @size
  *
- * The memory is charged to the memory cgroup of the caller. A size class gets
- * stock of its own when it is first used, or by bpf_mem_alloc_reserve().
+ * From its return on each online CPU has, at the same time, what it takes for the
+ * first allocations without a refill: 4 objects of up to 256 bytes (header
+ * included), of each size class, else 1. The memory is charged to the memory
+ * cgroup of the caller.
  *
  * Context: Task context, may sleep.
  * Return: 0; -EINVAL for a negative size or a per-CPU allocator without one;
@@ -653,7 +212,8 @@ int bpf_mem_alloc_init(struct bpf_mem_alloc *ma, int size, bool percpu)
 	memset(ma, 0, sizeof(*ma));
 	if (size < 0 || (percpu && !size))
 		return -EINVAL;
-	return size ? init_fixed(ma, &shape, percpu) : init_classes(ma);
+	return size ? init_pools(ma, 1, &shape, percpu) :
+		      init_pools(ma, BPF_MEM_CLASSES, NULL, false);
 }
 
 /**
@@ -680,7 +240,7 @@ int bpf_mem_alloc_init_area(struct bpf_mem_alloc *ma, int size, int area_size, i
 	if (size <= 0 || area_size <= 0 || area_at < 0 ||
 	    area_at % __alignof__(void *) || area_at > size - (int)sizeof(void *))
 		return -EINVAL;
-	return init_fixed(ma, &shape, false);
+	return init_pools(ma, 1, &shape, false);
 }
 
 /**
@@ -697,13 +257,16 @@ int bpf_mem_alloc_init_area(struct bpf_mem_alloc *ma, int size, int area_size, i
  */
 int bpf_mem_alloc_percpu_init(struct bpf_mem_alloc *ma, struct obj_cgroup *objcg)
 {
-	struct bpf_mem_pools *pools = pools_alloc(BPF_MEM_CLASSES, true);
+	struct bpf_mem_allocator *owner = allocator_alloc(BPF_MEM_CLASSES, true);
 
 	memset(ma, 0, sizeof(*ma));
-	if (!pools)
+	if (!owner)
 		return -ENOMEM;
-	pools->objcg = objcg;
-	ma_set(ma, pools);
+	if (ma_set(ma, owner)) {
+		allocator_free(owner);
+		return -ENOMEM;
+	}
+	owner->objcg = objcg;
 	return 0;
 }
 
@@ -720,19 +283,23 @@ int bpf_mem_alloc_percpu_init(struct bpf_mem_alloc *ma, struct obj_cgroup *objcg
 int bpf_mem_alloc_percpu_unit_init(struct bpf_mem_alloc *ma, int size)
 {
 	int class = size > 0 ? bpf_mem_class(size) : -1;
+	struct bpf_mem_shard *shard;
 	struct bpf_mem_shape shape;
-	int err;
+	struct bpf_mem_pool *pool;
+	unsigned int i;
 
 	if (class < 0)
 		return -EINVAL;
-	if (ma->pools->pool[class])
+	if (ma->owner->pool[class])
 		return 0;
 	shape = plain_shape(bpf_mem_class_size[class], true);
-	guard(rwsem_read)(&bpf_mem_marks_sem);
-	err = pool_make_stocked(ma->pools, class, &shape);
-	if (!err)
-		collect_early(ma->pools->pool[class]);
-	return err;
+	pool = bpf_mem_pool_make(ma->owner, class, &shape);
+	if (!pool)
+		return -ENOMEM;
+	/* What was deferred before nobody was asked to collect. Pairs with free_rcu_to(). */
+	bpf_mem_for_each_shard(shard, pool, i)
+		bpf_mem_shard_queue(shard);
+	return bpf_mem_register(ma->owner);
 }
 
 /**
@@ -742,17 +309,17 @@ int bpf_mem_alloc_percpu_unit_init(struct bpf_mem_alloc *ma, int size)
  * @ctx_free: called once with @ctx, after the last @dtor; may be NULL
  * @ctx: context of both
  *
- * Context: Task context. The callbacks run in task and softirq context.
+ * Context: Task context. The callbacks run in task context.
  */
 void bpf_mem_alloc_set_dtor(struct bpf_mem_alloc *ma,
 			    void (*dtor)(void *obj, void *ctx),
 			    void (*ctx_free)(void *ctx), void *ctx)
 {
-	struct bpf_mem_pools *pools = ma->pools;
+	struct bpf_mem_allocator *owner = ma->owner;
 
-	pools->dtor = dtor;
-	pools->ctx_free = ctx_free;
-	pools->ctx = ctx;
+	owner->dtor = dtor;
+	owner->ctx_free = ctx_free;
+	owner->ctx = ctx;
 }
 
 /**
@@ -766,7 +333,7 @@ void bpf_mem_alloc_set_dtor(struct bpf_mem_alloc *ma,
  */
 void bpf_mem_alloc_set_map(struct bpf_mem_alloc *ma, const struct bpf_map *map)
 {
-	WRITE_ONCE(ma->pools->map, map);
+	WRITE_ONCE(ma->owner->map, map);
 }
 
 /* What an owner in task context can ask for and look at */
@@ -776,25 +343,15 @@ void bpf_mem_alloc_set_map(struct bpf_mem_alloc *ma, const struct bpf_map *map)
  * @ma: made with a size, or all zero
  *
  * For a caller that may sleep now and not when it allocates: instead of
- * waiting for the refill from irq_work, this is the refill.
+ * waiting for the refill from irq_work, this is the refill. Does nothing if there
+ * is an object to take.
  *
  * Context: Task context, may sleep.
  */
 void bpf_mem_alloc_prepare(struct bpf_mem_alloc *ma)
 {
-	if (ma->pools)
-		pcpu_magazine_prepare(&ma->pools->pool[0]->mag, GFP_STOCK);
-}
-
-/* The pool of a class, made now if need be; NULL if that is not possible. */
-static struct bpf_mem_pool *class_pool(struct bpf_mem_pools *pools, unsigned int class)
-{
-	if (!pools->pool[class] && !pools->percpu) {
-		set_bit(class, &pools->wanted);
-		queue_work(system_unbound_wq, &pools->maker);
-		flush_work(&pools->maker);
-	}
-	return bpf_mem_pool_of(pools, class);
+	if (ma->owner)
+		bpf_mem_pool_prepare(ma->owner->pool[0]);
 }
 
 /**
@@ -805,45 +362,23 @@ static struct bpf_mem_pool *class_pool(struct bpf_mem_pools *pools, unsigned int
  *
  * From its return on, @nr allocations succeed from any context, on one CPU or
  * spread over all, without a refill in between; and again once the stock has
- * been refilled. What is reserved is charged like all objects. For a size class
- * 0 is of use, too: it has stock of its own from then on.
+ * been refilled. What is reserved is charged like all objects.
  *
  * Context: Task context, may sleep. The caller lets one in at a time.
  * Return: 0; -EINVAL for a size out of range; -ENOMEM and all is as before.
  */
 int bpf_mem_alloc_reserve(struct bpf_mem_alloc *ma, size_t size, unsigned int nr)
 {
-	struct bpf_mem_pools *pools = ma->pools;
-	struct bpf_mem_pool *pool;
+	struct bpf_mem_allocator *owner = ma->owner;
 	int class = 0;
 
-	if (!pools || nr > INT_MAX / 2)
-		return -EINVAL;
-	if (pools->nr == 1 ? size : !size)
+	if (!owner || (owner->nr == 1 ? size : !size))
 		return -EINVAL;
 	if (size)
 		class = bpf_mem_class(size + ma->header);
-	if (class < 0)
+	if (class < 0 || !owner->pool[class])
 		return -EINVAL;
-	pool = class_pool(pools, class);
-	if (!pool)
-		return pools->percpu ? -EINVAL : -ENOMEM;
-	return pcpu_magazine_reserve(&pool->mag, nr, GFP_STOCK);
-}
-
-/**
- * bpf_mem_alloc_used() - objects in use
- * @ma: made with a size; its objects are freed to it and nowhere else
- *
- * Looks at each CPU. As pcpu_magazine_used(), exact but for what other CPUs do
- * at this moment.
- *
- * Context: Any.
- * Return: Number of objects.
- */
-notrace long bpf_mem_alloc_used(const struct bpf_mem_alloc *ma)
-{
-	return pcpu_magazine_used(&ma->pools->pool[0]->mag);
+	return bpf_mem_pool_reserve(owner->pool[class], nr);
 }
 
 /**
@@ -858,84 +393,45 @@ notrace long bpf_mem_alloc_used(const struct bpf_mem_alloc *ma)
  */
 u64 bpf_mem_alloc_mem_usage(const struct bpf_mem_alloc *ma)
 {
-	struct bpf_mem_pools *pools = ma->pools;
+	struct bpf_mem_allocator *owner = ma->owner;
+	struct bpf_mem_shard *shard;
 	struct bpf_mem_pool *pool;
+	unsigned int i, j;
 	u64 usage;
-	unsigned int i;
 
-	if (!pools)
+	if (!owner)
 		return 0;
-	usage = struct_size(pools, pool, pools->nr) +
-		(u64)num_possible_cpus() * pools->nr * sizeof(*pools->cpus);
-	bpf_mem_for_each_pool(pool, pools, i) {
-		usage += struct_size(pool, refills, pool->nr_refills) +
-			 pool->mag.nr_slots * sizeof(unsigned long) +
-			 pool->mag.nr_reserved * sizeof(unsigned long);
-		usage += atomic_long_read(&pool->nr_slab) * bpf_mem_slab_footprint(pool);
+	usage = struct_size(owner, pool, owner->nr) +
+		(u64)num_possible_cpus() * owner->nr * sizeof(*owner->cpus);
+	bpf_mem_for_each_pool(pool, owner, i) {
+		usage += struct_size(pool, shards, pool->mag.nr_shards);
+		bpf_mem_for_each_shard(shard, pool, j)
+			usage += sizeof(*shard) + shard->mag.depot.nr_slots *
+						  sizeof(struct pcpu_magazine_slot);
+		if (pool->mag.reserve)
+			usage += (u64)pool->mag.reserve->nr_slots *
+				 sizeof(struct pcpu_magazine_slot);
+		usage += atomic_long_read(&pool->nr_slab) * (u64)bpf_mem_slab_footprint(pool);
 	}
 	return usage;
 }
 
 /* Teardown */
 
-static bool pools_idle(struct bpf_mem_pools *pools)
+static void allocator_free_deferred(struct work_struct *work)
 {
-	struct bpf_mem_pool *pool;
-	unsigned int i;
+	struct bpf_mem_allocator *owner = container_of(work, struct bpf_mem_allocator,
+						       destroy_work);
 
-	bpf_mem_for_each_pool(pool, pools, i) {
-		if (!bpf_mem_gp_idle(pool))
-			return false;
-	}
-	return true;
-}
-
-static bool pools_pending(struct bpf_mem_pools *pools)
-{
-	struct bpf_mem_pool *pool;
-	unsigned int i;
-
-	bpf_mem_for_each_pool(pool, pools, i) {
-		if (bpf_mem_refill_pending(pool))
-			return true;
-	}
-	return pools->nr > 1 && work_busy(&pools->maker);
-}
-
-/* Refills may ask for each other and for the maker, and that for refills. */
-static void pools_wait(struct bpf_mem_pools *pools)
-{
-	struct bpf_mem_pool *pool;
-	unsigned int i;
-
-	do {
-		bpf_mem_for_each_pool(pool, pools, i)
-			bpf_mem_refill_wait(pool);
-		if (pools->nr > 1)
-			flush_work(&pools->maker);
-	} while (pools_pending(pools));
-}
-
-/*
- * A callback that was running when the last user left may have queued another
- * one after the barrier went past it: look again. With no user there is
- * nothing that could make this go on.
- */
-static void pools_free_deferred(struct work_struct *work)
-{
-	struct bpf_mem_pools *pools = container_of(work, struct bpf_mem_pools, destroy_work);
-
-	do {
-		bpf_mem_gp_wait();
-	} while (!pools_idle(pools));
-	pools_free(pools);
+	bpf_mem_gp_wait();
+	allocator_free(owner);
 }
 
 /**
  * bpf_mem_alloc_destroy() - end an allocator
  * @ma: an allocator that nobody uses any more; all zero is fine and left alone
  *
- * Objects that are cached go to the slab at once. If callbacks of RCU are
+ * Objects that are cached go to the slab at once. If callbacks of RCU may be
  * under way, a worker waits for them and frees the rest. @ma is all zero
  * afterwards.
  *
@@ -943,23 +439,26 @@ static void pools_free_deferred(struct work_struct *work)
  */
 void bpf_mem_alloc_destroy(struct bpf_mem_alloc *ma)
 {
-	struct bpf_mem_pools *pools = ma->pools;
+	struct bpf_mem_allocator *owner = ma->owner;
 	struct bpf_mem_pool *pool;
+	bool gp_used = false;
 	unsigned int i;
 
 	memset(ma, 0, sizeof(*ma));
-	if (!pools)
+	if (!owner)
 		return;
-	bpf_mem_shrink_del(pools);
-	pools_wait(pools);
-	if (pools_idle(pools)) {
-		pools_free(pools);
+	bpf_mem_unregister(owner);
+	stop_pools(owner);
+	bpf_mem_for_each_pool(pool, owner, i) {
+		bpf_mem_pool_drain(pool);
+		gp_used |= pool->gp_used;
+	}
+	if (!gp_used) {
+		allocator_free(owner);
 		return;
 	}
-	bpf_mem_for_each_pool(pool, pools, i)
-		pool_drain(pool);
-	INIT_WORK(&pools->destroy_work, pools_free_deferred);
-	queue_work(system_unbound_wq, &pools->destroy_work);
+	INIT_WORK(&owner->destroy_work, allocator_free_deferred);
+	queue_work(bpf_mem_wq, &owner->destroy_work);
 }
 
 /**
@@ -981,22 +480,30 @@ int bpf_mem_alloc_check_size(bool percpu, size_t size)
  * the magazine layer, and that disables preemption.
  */
 
-/* A CPU has its first deferred object of class @i: see that it is collected. */
-static noinline notrace void first_deferred(struct bpf_mem_pools *pools, unsigned int i)
+/* What this CPU has of class @i. */
+static __always_inline struct pcpu_magazine_cpu __percpu *
+cpus_of(const struct bpf_mem_alloc *ma, unsigned int i)
 {
-	struct bpf_mem_pool *pool = bpf_mem_pool_of(pools, i);
+	return (struct pcpu_magazine_cpu __percpu *)(ma->cpus + i);
+}
 
-	if (!pool)
-		want_class(pools, i);
-	else if (bpf_mem_gp_deferred(pool))
-		request_refill(pool);
+/* A CPU has its first deferred object of class @i: see that it is collected. */
+static noinline notrace void first_deferred(struct bpf_mem_alloc *ma, unsigned int i)
+{
+	struct bpf_mem_pool *pool = READ_ONCE(ma->owner->pool[i]);
+
+	if (pool)
+		bpf_mem_pool_kick(pool);
 }
 
 static __always_inline void free_rcu_to(struct bpf_mem_alloc *ma, unsigned int i,
 					struct llist_node *node)
 {
-	if (pcpu_magazine_defer(ma->cpus + i, node))
-		first_deferred(ma->pools, i);
+	/* On one CPU: the one that is asked looks at its own list. */
+	preempt_disable_notrace();
+	if (pcpu_magazine_defer(cpus_of(ma, i), node))
+		first_deferred(ma, i);
+	preempt_enable_notrace();
 }
 
 /* The class of an object in use, or BPF_MEM_CLASSES if its header is damaged. */
@@ -1008,33 +515,35 @@ static __always_inline unsigned long obj_class(struct bpf_mem_obj *obj)
 }
 
 /* Nothing was to be had. Returns NULL. */
-static noinline notrace void *missed(struct bpf_mem_alloc *ma, unsigned int class)
+static noinline notrace void *trace_alloc_failed(struct bpf_mem_alloc *ma, unsigned int class)
 {
-	struct bpf_mem_pool *pool;
+	struct bpf_mem_pool *pool = ma->owner ? READ_ONCE(ma->owner->pool[class]) : NULL;
 	unsigned long nr = 0;
 	unsigned int event;
 
-	if (!trace_bpf_mem_miss_enabled() || !ma->pools)
-		return NULL;
-	pool = bpf_mem_pool_of(ma->pools, class);
 	if (!pool)
 		return NULL;
 	for (event = PCPU_MAGAZINE_MISS_TASK; event <= PCPU_MAGAZINE_MISS_NMI; event++)
-		nr += atomic_long_read(&pool->mag.events[event]);
-	trace_bpf_mem_miss(ma->pools->id, bpf_mem_unit(pool), nr);
+		nr += pcpu_magazine_count(&pool->mag, event);
+	trace_bpf_mem_miss(ma->owner->id, bpf_mem_unit(pool), nr);
 	return NULL;
+}
+
+static __always_inline void *alloc_failed(struct bpf_mem_alloc *ma, unsigned int class)
+{
+	return trace_bpf_mem_miss_enabled() ? trace_alloc_failed(ma, class) : NULL;
 }
 
 #ifdef CONFIG_BPF_MEM_TRACE_OBJECTS
 static noinline notrace void note_alloc(struct bpf_mem_alloc *ma, size_t size, const void *obj)
 {
-	const struct bpf_mem_pool *pool = ma->pools ? ma->pools->pool[0] : NULL;
+	const struct bpf_mem_pool *pool = ma->owner ? ma->owner->pool[0] : NULL;
 
 	/* The size is 0 where the allocator knows it. */
 	if (pool && !size)
 		size = pool->area_size ?: pool->slab.size - BPF_MEM_HEADER;
 	if (pool)
-		trace_bpf_mem_object_alloc(ma->pools->id, size, obj);
+		trace_bpf_mem_object_alloc(ma->owner->id, size, obj);
 }
 
 static __always_inline void *handed_out(struct bpf_mem_alloc *ma, size_t size, void *obj)
@@ -1066,18 +575,12 @@ static __always_inline void *class_object(struct bpf_mem_alloc *ma, size_t size,
 	return handed_out(ma, size, bpf_mem_user(node));
 }
 
-/* More than the fast path. If the class has no pool yet, another one stands in. */
 static noinline notrace void *alloc_slow(struct bpf_mem_alloc *ma, size_t size)
 {
 	unsigned int class = class_of(size + ma->header);
-	struct llist_node *node = pcpu_magazine_get(ma->cpus + class);
+	struct llist_node *node = pcpu_magazine_get(cpus_of(ma, class));
 
-	if (!node && !ma->pools->percpu && !bpf_mem_pool_of(ma->pools, class)) {
-		want_class(ma->pools, class);
-		class = lender_of(class);
-		node = pcpu_magazine_get(ma->cpus + class);
-	}
-	return node ? class_object(ma, size, class, node) : missed(ma, class);
+	return node ? class_object(ma, size, class, node) : alloc_failed(ma, class);
 }
 
 /**
@@ -1098,15 +601,8 @@ notrace void *bpf_mem_alloc(struct bpf_mem_alloc *ma, size_t size)
 	if (unlikely(size - 1 >= ma->max_size))
 		return NULL;
 	class = class_of(size + ma->header);
-	node = pcpu_magazine_get_fast(ma->cpus + class);
+	node = pcpu_magazine_get_fast(cpus_of(ma, class));
 	return likely(node) ? class_object(ma, size, class, node) : alloc_slow(ma, size);
-}
-
-static noinline notrace void free_slow(struct bpf_mem_alloc *ma, unsigned int class,
-				       struct llist_node *node)
-{
-	if (!pcpu_magazine_put(ma->cpus + class, node))
-		want_class(ma->pools, class);
 }
 
 /**
@@ -1129,8 +625,8 @@ notrace void bpf_mem_free(struct bpf_mem_alloc *ma, void *obj)
 	class = obj_class(bpf_mem_obj_of(obj));
 	if (unlikely(class >= BPF_MEM_CLASSES))
 		return;
-	if (unlikely(!pcpu_magazine_put_fast(ma->cpus + class, &bpf_mem_obj_of(obj)->node)))
-		free_slow(ma, class, &bpf_mem_obj_of(obj)->node);
+	if (unlikely(!pcpu_magazine_put_fast(cpus_of(ma, class), &bpf_mem_obj_of(obj)->node)))
+		pcpu_magazine_put(cpus_of(ma, class), &bpf_mem_obj_of(obj)->node);
 }
 
 /**
@@ -1156,9 +652,9 @@ notrace void bpf_mem_free_rcu(struct bpf_mem_alloc *ma, void *obj)
 
 static noinline notrace void *cache_alloc_slow(struct bpf_mem_alloc *ma)
 {
-	struct llist_node *node = pcpu_magazine_get(ma->cpus);
+	struct llist_node *node = pcpu_magazine_get(cpus_of(ma, 0));
 
-	return node ? handed_out(ma, 0, bpf_mem_user(node)) : missed(ma, 0);
+	return node ? handed_out(ma, 0, bpf_mem_user(node)) : alloc_failed(ma, 0);
 }
 
 /**
@@ -1170,9 +666,27 @@ static noinline notrace void *cache_alloc_slow(struct bpf_mem_alloc *ma)
  */
 notrace void *bpf_mem_cache_alloc(struct bpf_mem_alloc *ma)
 {
-	struct llist_node *node = pcpu_magazine_get_fast(ma->cpus);
+	struct llist_node *node = pcpu_magazine_get_fast(cpus_of(ma, 0));
 
 	return likely(node) ? handed_out(ma, 0, bpf_mem_user(node)) : cache_alloc_slow(ma);
+}
+
+/**
+ * bpf_mem_cache_alloc_new() - an object that takes nothing from stock
+ * @ma: made with a size
+ * @node: NUMA node where it should be, or NUMA_NO_NODE
+ * @gfp: flags that may sleep
+ *
+ * Context: Task context, may sleep.
+ * Return: An object fresh from the slab, or NULL.
+ */
+void *bpf_mem_cache_alloc_new(struct bpf_mem_alloc *ma, int node, gfp_t gfp)
+{
+	void *obj;
+
+	if (!bpf_mem_charged_alloc(ma->owner->pool[0], node, gfp, 1, &obj))
+		return NULL;
+	return handed_out(ma, 0, bpf_mem_user(obj));
 }
 
 /**
@@ -1187,12 +701,12 @@ notrace void *bpf_mem_cache_alloc_flags(struct bpf_mem_alloc *ma, gfp_t flags)
 {
 	void *obj = bpf_mem_cache_alloc(ma);
 
-	if (likely(obj) || !gfpflags_allow_blocking(flags))
-		return obj;
-	if (!charged_alloc(ma->pools->pool[0], GFP_KERNEL, 1, &obj))
-		return NULL;
-	pcpu_magazine_adopt(&ma->pools->pool[0]->mag, 1);
-	return handed_out(ma, 0, bpf_mem_user(obj));
+	if (!obj && gfpflags_allow_blocking(flags))
+		obj = bpf_mem_cache_alloc_new(ma, NUMA_NO_NODE, GFP_KERNEL);
+	/* Its user may give it to bpf_mem_cache_raw_free(), which has no allocator. */
+	if (obj)
+		bpf_mem_obj_of(obj)->owner = 2UL * ma->owner->id + 1;
+	return obj;
 }
 
 /**
@@ -1207,8 +721,8 @@ notrace void bpf_mem_cache_free(struct bpf_mem_alloc *ma, void *obj)
 	if (!obj)
 		return;
 	given_up(obj, false);
-	if (unlikely(!pcpu_magazine_put_fast(ma->cpus, &bpf_mem_obj_of(obj)->node)))
-		pcpu_magazine_put(ma->cpus, &bpf_mem_obj_of(obj)->node);
+	if (unlikely(!pcpu_magazine_put_fast(cpus_of(ma, 0), &bpf_mem_obj_of(obj)->node)))
+		pcpu_magazine_put(cpus_of(ma, 0), &bpf_mem_obj_of(obj)->node);
 }
 
 /**
@@ -1236,6 +750,8 @@ notrace void bpf_mem_cache_free_rcu(struct bpf_mem_alloc *ma, void *obj)
  */
 void bpf_mem_cache_raw_free(void *obj)
 {
-	if (obj)
-		bpf_mem_slab_free_one(&bpf_mem_obj_of(obj)->node);
+	if (!obj)
+		return;
+	bpf_mem_object_left(bpf_mem_obj_of(obj)->owner);
+	bpf_mem_slab_free_one(&bpf_mem_obj_of(obj)->node);
 }

@@ -23,6 +23,11 @@ static inline bool bpf_mem_trace_implies_rcu(void)
 #endif
 }
 
+/* Storage of tasks and cgroups is allocated here, until kmalloc_nolock() replaced it. */
+#if KERNEL_VERSION(7, 2, 0) > LINUX_VERSION_CODE
+#define BPF_MEM_SERVES_STORAGE
+#endif
+
 /*
  * Where kmalloc() has several caches of a size it chooses by what is allocated,
  * or where. Accounted objects, ours, have one.

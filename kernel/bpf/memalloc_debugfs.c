@@ -27,7 +27,6 @@ enum figure {
 	FIG_HIGH,
 	FIG_BATCH,
 	FIG_TARGET,
-	FIG_PEAK,
 	FIG_RESERVED,
 	FIG_USED,
 	FIG_CACHED,
@@ -57,8 +56,7 @@ static const char * const figure_names[] = {
 	[PCPU_MAGAZINE_MISS_NMI]	= "miss_nmi",
 	[PCPU_MAGAZINE_NESTED_GET]	= "nested_alloc",
 	[PCPU_MAGAZINE_NESTED_PUT]	= "nested_free",
-	[PCPU_MAGAZINE_SCAVENGED]	= "taken_back",
-	[PCPU_MAGAZINE_STOLEN]		= "stolen",
+	[PCPU_MAGAZINE_RECLAIMED]	= "taken_back",
 	[PCPU_MAGAZINE_RESERVE]		= "from_reserve",
 	[PCPU_MAGAZINE_REFILLS]		= "refills",
 	[PCPU_MAGAZINE_NEW]		= "refilled_objects",
@@ -69,7 +67,6 @@ static const char * const figure_names[] = {
 	[FIG_HIGH]			= "high",
 	[FIG_BATCH]			= "batch",
 	[FIG_TARGET]			= "target_batches",
-	[FIG_PEAK]			= "depot_peak_batches",
 	[FIG_RESERVED]			= "reserve",
 	[FIG_USED]			= "used",
 	[FIG_CACHED]			= "cached",
@@ -97,42 +94,44 @@ struct figures {
 	u64 of[NR_FIGURES];
 };
 
-static unsigned long waiting_in(struct bpf_mem_pool *pool)
+static void read_cpus(struct bpf_mem_pool *pool, u64 *of)
 {
-	unsigned long flags, nr;
+	const struct bpf_mem_cpu *c;
+	int cpu;
 
-	raw_spin_lock_irqsave(&pool->lock, flags);
-	nr = pool->surplus.nr + pool->release.waiting.nr + pool->reuse.waiting.nr;
-	raw_spin_unlock_irqrestore(&pool->lock, flags);
-	return nr;
-}
-
-static void read_refills(struct bpf_mem_pool *pool, u64 *of)
-{
-	unsigned int i;
-
-	for (i = 0; i < pool->nr_refills; i++) {
-		const struct bpf_mem_refill *refill = &pool->refills[i];
-
-		of[FIG_REFILL_RUNS] += READ_ONCE(refill->nr_runs);
-		of[FIG_REFILL_DELAY] += READ_ONCE(refill->delay_sum);
-		of[FIG_REFILL_DELAY_MAX] = max(of[FIG_REFILL_DELAY_MAX],
-					       READ_ONCE(refill->delay_max));
+	for_each_possible_cpu(cpu) {
+		c = per_cpu_ptr(bpf_mem_cpus(pool), cpu);
+		of[FIG_REFILL_RUNS] += READ_ONCE(c->nr_runs);
+		of[FIG_REFILL_DELAY] += READ_ONCE(c->delay_sum);
+		of[FIG_REFILL_DELAY_MAX] = max_t(u64, of[FIG_REFILL_DELAY_MAX],
+						 READ_ONCE(c->delay_max));
 	}
 }
 
 /* @of: where FIG_REUSE_PERIODS or FIG_RELEASE_PERIODS is */
 static void read_gp(const struct bpf_mem_gp *gp, u64 *of)
 {
-	of[0] = READ_ONCE(gp->nr_periods);
-	of[1] = READ_ONCE(gp->nr_objs);
-	of[2] = READ_ONCE(gp->wait_sum);
-	of[3] = READ_ONCE(gp->wait_max);
+	of[0] += READ_ONCE(gp->nr_periods);
+	of[1] += READ_ONCE(gp->nr_objs);
+	of[2] += READ_ONCE(gp->wait_sum);
+	of[3] = max(of[3], READ_ONCE(gp->wait_max));
+}
+
+static void read_shards(struct bpf_mem_pool *pool, u64 *of)
+{
+	struct bpf_mem_shard *shard;
+	unsigned int i;
+
+	bpf_mem_for_each_shard(shard, pool, i) {
+		of[FIG_TARGET] += pcpu_magazine_target(&shard->mag);
+		read_gp(&shard->reuse, &of[FIG_REUSE_PERIODS]);
+		read_gp(&shard->release, &of[FIG_RELEASE_PERIODS]);
+	}
 }
 
 static void read_figures(struct bpf_mem_pool *pool, struct figures *figures)
 {
-	struct pcpu_magazine *mag = &pool->mag;
+	struct pcpu_magazine_pool *mag = &pool->mag;
 	size_t footprint = bpf_mem_slab_footprint(pool);
 	u64 *of = figures->of;
 	unsigned int i;
@@ -143,20 +142,17 @@ static void read_figures(struct bpf_mem_pool *pool, struct figures *figures)
 	of[FIG_SIZE] = bpf_mem_unit(pool);
 	of[FIG_LOW] = READ_ONCE(mag->marks.low);
 	of[FIG_HIGH] = READ_ONCE(mag->marks.high);
-	of[FIG_BATCH] = READ_ONCE(mag->marks.batch);
-	of[FIG_TARGET] = READ_ONCE(mag->target);
-	of[FIG_PEAK] = READ_ONCE(mag->peak);
+	of[FIG_BATCH] = mag->marks.batch;
 	of[FIG_RESERVED] = READ_ONCE(mag->nr_reserved);
-	of[FIG_USED] = max(pcpu_magazine_used(mag), 0L);
-	of[FIG_CACHED] = pcpu_magazine_stock(mag);
-	of[FIG_WAITING] = waiting_in(pool);
+	of[FIG_USED] = bpf_mem_pool_used(pool);
+	of[FIG_CACHED] = pcpu_magazine_cached(mag);
+	of[FIG_WAITING] = atomic_long_read(&pool->mag.nr_reclaimable);
 	of[FIG_HELD] = atomic_long_read(&pool->nr_slab);
 	of[FIG_HELD_BYTES] = of[FIG_HELD] * footprint;
 	of[FIG_PEAK_BYTES] = READ_ONCE(pool->nr_slab_peak) * footprint;
-	of[FIG_TRIMMED] = READ_ONCE(pool->nr_trimmed);
-	read_refills(pool, of);
-	read_gp(&pool->reuse, &of[FIG_REUSE_PERIODS]);
-	read_gp(&pool->release, &of[FIG_RELEASE_PERIODS]);
+	of[FIG_TRIMMED] = atomic_long_read(&pool->nr_trimmed);
+	read_cpus(pool, of);
+	read_shards(pool, of);
 }
 
 static u64 missed(const struct figures *f)
@@ -166,22 +162,22 @@ static u64 missed(const struct figures *f)
 }
 
 /* Whose an allocator is, for people. */
-static void owner_of(const struct bpf_mem_pools *pools, char *owner, size_t size)
+static void name_of(const struct bpf_mem_allocator *owner, char *name, size_t size)
 {
-	const struct bpf_map *map = READ_ONCE(pools->map);
+	const struct bpf_map *map = READ_ONCE(owner->map);
 
 	if (map)
-		snprintf(owner, size, "map %u %s", map->id, map->name);
-	else if (pools == bpf_global_ma.pools)
-		strscpy(owner, "bpf_obj_new", size);
-	else if (pools == bpf_global_percpu_ma.pools)
-		strscpy(owner, "bpf_percpu_obj_new", size);
+		snprintf(name, size, "map %u %s", map->id, map->name);
+	else if (owner == bpf_global_ma.owner)
+		strscpy(name, "bpf_obj_new", size);
+	else if (owner == bpf_global_percpu_ma.owner)
+		strscpy(name, "bpf_percpu_obj_new", size);
 	else
-		strscpy(owner, "-", size);
+		strscpy(name, "-", size);
 }
 
-static void visit_pools(struct bpf_mem_pools *pools,
-			void (*show)(struct seq_file *m, const struct bpf_mem_pools *pools,
+static void visit_pools(struct bpf_mem_allocator *owner,
+			void (*show)(struct seq_file *m, const struct bpf_mem_allocator *owner,
 				     const struct figures *figures),
 			struct seq_file *m)
 {
@@ -189,32 +185,32 @@ static void visit_pools(struct bpf_mem_pools *pools,
 	struct figures figures;
 	unsigned int i;
 
-	bpf_mem_for_each_pool(pool, pools, i) {
+	bpf_mem_for_each_pool(pool, owner, i) {
 		read_figures(pool, &figures);
-		show(m, pools, &figures);
+		show(m, owner, &figures);
 	}
 }
 
 /* summary */
 
-static void show_row(struct seq_file *m, const struct bpf_mem_pools *pools,
+static void show_row(struct seq_file *m, const struct bpf_mem_allocator *owner,
 		     const struct figures *f)
 {
-	char owner[16 + BPF_OBJ_NAME_LEN];
+	char name[16 + BPF_OBJ_NAME_LEN];
 
 	if (!f->of[FIG_HELD])
 		return;
-	owner_of(pools, owner, sizeof(owner));
+	name_of(owner, name, sizeof(name));
 	seq_printf(m, "%6u %-26s %6llu%s %9llu %8llu %8llu %8llu %7llu %9llu %9llu %8llu %8llu\n",
-		   pools->id, owner, f->of[FIG_SIZE], pools->percpu ? "*" : " ",
+		   owner->id, name, f->of[FIG_SIZE], owner->percpu ? "*" : " ",
 		   f->of[FIG_USED], f->of[FIG_CACHED], f->of[FIG_WAITING],
 		   f->of[FIG_RESERVED], f->of[FIG_TARGET], f->of[FIG_HELD_BYTES] / 1024,
 		   f->of[FIG_PEAK_BYTES] / 1024, missed(f), f->of[PCPU_MAGAZINE_REFILLS]);
 }
 
-static void summary_visit(struct bpf_mem_pools *pools, void *m)
+static void summary_visit(struct bpf_mem_allocator *owner, void *m)
 {
-	visit_pools(pools, show_row, m);
+	visit_pools(owner, show_row, m);
 }
 
 static int summary_show(struct seq_file *m, void *unused)
@@ -229,24 +225,24 @@ DEFINE_SHOW_ATTRIBUTE(summary);
 
 /* summary.json */
 
-static void show_json(struct seq_file *m, const struct bpf_mem_pools *pools,
+static void show_json(struct seq_file *m, const struct bpf_mem_allocator *owner,
 		      const struct figures *f)
 {
-	const struct bpf_map *map = READ_ONCE(pools->map);
-	char owner[16 + BPF_OBJ_NAME_LEN];
+	const struct bpf_map *map = READ_ONCE(owner->map);
+	char name[16 + BPF_OBJ_NAME_LEN];
 	unsigned int i;
 
-	owner_of(pools, owner, sizeof(owner));
+	name_of(owner, name, sizeof(name));
 	seq_printf(m, "{\"id\": %u, \"owner\": \"%s\", \"map_id\": %u, \"percpu\": %s",
-		   pools->id, owner, map ? map->id : 0, pools->percpu ? "true" : "false");
+		   owner->id, name, map ? map->id : 0, owner->percpu ? "true" : "false");
 	for (i = 0; i < NR_FIGURES; i++)
 		seq_printf(m, ", \"%s\": %llu", figure_names[i], f->of[i]);
 	seq_puts(m, "}\n");
 }
 
-static void json_visit(struct bpf_mem_pools *pools, void *m)
+static void json_visit(struct bpf_mem_allocator *owner, void *m)
 {
-	visit_pools(pools, show_json, m);
+	visit_pools(owner, show_json, m);
 }
 
 static int json_show(struct seq_file *m, void *unused)
@@ -261,14 +257,14 @@ DEFINE_SHOW_ATTRIBUTE(json);
 static struct dentry *allocators_dir;
 static bool want_files;
 
-static void show_list(struct seq_file *m, const struct bpf_mem_pools *pools,
+static void show_list(struct seq_file *m, const struct bpf_mem_allocator *owner,
 		      const struct figures *f)
 {
-	char owner[16 + BPF_OBJ_NAME_LEN];
+	char name[16 + BPF_OBJ_NAME_LEN];
 	unsigned int i;
 
-	owner_of(pools, owner, sizeof(owner));
-	seq_printf(m, "owner %s\n", owner);
+	name_of(owner, name, sizeof(name));
+	seq_printf(m, "owner %s\n", name);
 	for (i = 0; i < NR_FIGURES; i++)
 		seq_printf(m, "%s %llu\n", figure_names[i], f->of[i]);
 	seq_putc(m, '\n');
@@ -283,39 +279,39 @@ DEFINE_SHOW_ATTRIBUTE(allocator);
 
 /**
  * bpf_mem_debugfs_add() - give an allocator a file, if files are wanted
- * @pools: the allocator
+ * @owner: the allocator
  *
- * Context: Task context, with the lock of memalloc_shrink.c held.
+ * Context: Task context, with the lock of the registry held.
  */
-void bpf_mem_debugfs_add(struct bpf_mem_pools *pools)
+void bpf_mem_debugfs_add(struct bpf_mem_allocator *owner)
 {
 	char name[16];
 
-	if (!READ_ONCE(want_files) || pools->file)
+	if (!READ_ONCE(want_files) || owner->file)
 		return;
-	snprintf(name, sizeof(name), "%u", pools->id);
-	pools->file = debugfs_create_file(name, 0400, allocators_dir, pools, &allocator_fops);
+	snprintf(name, sizeof(name), "%u", owner->id);
+	owner->file = debugfs_create_file(name, 0400, allocators_dir, owner, &allocator_fops);
 }
 
 /**
  * bpf_mem_debugfs_del() - take it away; nobody reads it any more
- * @pools: the allocator
+ * @owner: the allocator
  *
- * Context: Task context, with the lock of memalloc_shrink.c held.
+ * Context: Task context, with the lock of the registry held.
  */
-void bpf_mem_debugfs_del(struct bpf_mem_pools *pools)
+void bpf_mem_debugfs_del(struct bpf_mem_allocator *owner)
 {
-	debugfs_remove(pools->file);
-	pools->file = NULL;
+	debugfs_remove(owner->file);
+	owner->file = NULL;
 }
 
 /* Each file costs more memory than a small allocator, so they come on demand. */
-static void file_visit(struct bpf_mem_pools *pools, void *on)
+static void file_visit(struct bpf_mem_allocator *owner, void *on)
 {
 	if (on)
-		bpf_mem_debugfs_add(pools);
+		bpf_mem_debugfs_add(owner);
 	else
-		bpf_mem_debugfs_del(pools);
+		bpf_mem_debugfs_del(owner);
 }
 
 static int files_get(void *unused, u64 *value)
@@ -349,7 +345,6 @@ static int marks_show(struct seq_file *m, void *unused)
 	char name[8];
 	unsigned int i;
 
-	guard(rwsem_read)(&bpf_mem_marks_sem);
 	seq_printf(m, "%-8s %6s %6s %6s\n", "size", "low", "high", "batch");
 	for (i = 0; i < BPF_MEM_CLASSES; i++) {
 		snprintf(name, sizeof(name), "%u", bpf_mem_class_size[i]);

@@ -2,27 +2,28 @@
 /*
  * BPF memory allocator: grace periods.
  *
- *	free_rcu -> deferred lists (per CPU) -> reuse.waiting
+ *	free_rcu -> deferred lists (per CPU) -> waiting lists (per CPU)
  *	                                            | RCU
  *	                                            v
- *	free -> magazines -> depot (has room) <- restock
+ *	free -> magazines -> depot (has room) <-----+
  *	                       | no room            | no room
  *	                       v                    v
- *	                    overflow ---------> surplus -> release.waiting
- *	                                          |            | RCU Tasks Trace,
- *	        refill, last resort <-------------+------------+   then RCU
- *	                                                       v
- *	                                                     slab
+ *	                    surplus ------------> releasing
+ *	                       |                    | RCU Tasks Trace,
+ *	        refill, last resort <---------------+   then RCU
+ *	                                            v
+ *	                                          slab
  *
  * A sleepable program may look at an object for as long as it runs, so memory
  * goes back to the slab only after an RCU Tasks Trace grace period. For reuse
  * that is not needed: whoever asked for no more than bpf_mem_free() lives
  * with reuse at once, and bpf_mem_free_rcu() promises one of RCU.
  *
- * Each engine (reuse, release) has at most one grace period in flight and one
- * rcu_head. Whoever brings objects while it is in flight leaves a note in the
- * state (BPF_MEM_GP_AGAIN), and the callback starts over; no object waits for
- * the next free to come along.
+ * Each shard has two engines (reuse, release) with at most one grace period under
+ * way and one rcu_head. All is moved by the worker of the shard, where it can
+ * be preempted; the callback of RCU only says that it is time. The worker looks
+ * for more before it leaves an engine idle: no object waits for the next free to
+ * come along.
  */
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -30,349 +31,380 @@
 #include <trace/events/bpf_mem.h>
 #include "memalloc_internal.h"
 
-static void chain_push(struct bpf_mem_chain *chain, struct llist_node *list)
+/* Objects that go to the slab between two looks whether somebody else should run. */
+#define RELEASE_BATCH	64
+
+/* The worker counts. */
+
+static void count_start(struct bpf_mem_shard *shard, struct bpf_mem_gp *gp)
 {
-	struct llist_node *last;
-	unsigned long nr = 1;
+	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
 
-	if (!list)
-		return;
-	for (last = list; last->next; last = last->next)
-		nr++;
-	last->next = chain->first;
-	if (!chain->first)
-		chain->last = last;
-	chain->first = list;
-	chain->nr += nr;
-}
-
-static struct bpf_mem_chain chain_take(struct bpf_mem_chain *chain)
-{
-	struct bpf_mem_chain all = *chain;
-
-	*chain = (struct bpf_mem_chain){};
-	return all;
-}
-
-static void chain_append(struct bpf_mem_chain *chain, const struct bpf_mem_chain *more)
-{
-	if (!more->first)
-		return;
-	if (chain->first)
-		chain->last->next = more->first;
-	else
-		chain->first = more->first;
-	chain->last = more->last;
-	chain->nr += more->nr;
-}
-
-static notrace struct llist_node *chain_pop(struct bpf_mem_chain *chain)
-{
-	struct llist_node *node = chain->first;
-
-	if (!node)
-		return NULL;
-	chain->first = node->next;
-	chain->nr--;
-	return node;
-}
-
-/* Returns true if the caller has to start the engine. */
-static bool gp_request(struct bpf_mem_gp *gp)
-{
-	int next, old = atomic_read(&gp->state);
-
-	do {
-		next = old == BPF_MEM_GP_IDLE ? BPF_MEM_GP_IN_FLIGHT : BPF_MEM_GP_AGAIN;
-	} while (!atomic_try_cmpxchg(&gp->state, &old, next));
-	return old == BPF_MEM_GP_IDLE;
-}
-
-/*
- * A round has ended. Returns true if another one is wanted. If not, the engine
- * is idle, and the caller may not touch the pool any more.
- */
-static bool gp_again(struct bpf_mem_gp *gp)
-{
-	int old = BPF_MEM_GP_IN_FLIGHT;
-
-	if (atomic_try_cmpxchg(&gp->state, &old, BPF_MEM_GP_IDLE))
-		return false;
-	/*
-	 * Fully ordered: who reads the old note and leaves none has added its
-	 * objects before, and the round that follows sees them.
-	 */
-	atomic_xchg(&gp->state, BPF_MEM_GP_IN_FLIGHT);
-	return true;
-}
-
-/* The one who runs a round counts it. */
-
-static void count_start(struct bpf_mem_pool *pool, struct bpf_mem_gp *gp, unsigned long nr)
-{
+	WRITE_ONCE(pool->gp_used, true);
 	gp->started = ktime_get_mono_fast_ns();
-	gp->nr_objs += nr;
-	trace_bpf_mem_gp_start(pool->pools->id, bpf_mem_unit(pool), gp == &pool->reuse, nr);
+	trace_bpf_mem_gp_start(pool->owner->id, bpf_mem_unit(pool), gp == &shard->reuse);
 }
 
-static void count_end(struct bpf_mem_pool *pool, struct bpf_mem_gp *gp, unsigned long nr)
+static void count_end(struct bpf_mem_shard *shard, struct bpf_mem_gp *gp, unsigned long nr)
 {
+	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
 	u64 wait = ktime_get_mono_fast_ns() - gp->started;
 
 	gp->wait_sum += wait;
 	gp->wait_max = max(gp->wait_max, wait);
 	gp->nr_periods++;
-	trace_bpf_mem_gp_end(pool->pools->id, bpf_mem_unit(pool), gp == &pool->reuse, nr, wait);
+	gp->nr_objs += nr;
+	trace_bpf_mem_gp_end(pool->owner->id, bpf_mem_unit(pool), gp == &shard->reuse, nr,
+			     wait);
+}
+
+static void expire(struct bpf_mem_shard *shard, struct bpf_mem_gp *gp)
+{
+	/* All before the callback is seen by the worker that finds this. */
+	atomic_set_release(&gp->state, BPF_MEM_GP_EXPIRED);
+	bpf_mem_shard_queue(shard);
+}
+
+/* Queues */
+
+static bool notrace queue_trylock(struct bpf_mem_queue *queue)
+{
+	preempt_disable_notrace();
+	if (!test_and_set_bit_lock(0, &queue->busy))
+		return true;
+	preempt_enable_notrace();
+	return false;
+}
+
+static void notrace queue_unlock(struct bpf_mem_queue *queue)
+{
+	clear_bit_unlock(0, &queue->busy);
+	preempt_enable_notrace();
+}
+
+/* In a task: a holder is on another CPU, or comes and goes on top. */
+static void queue_lock(struct bpf_mem_queue *queue)
+{
+	while (!queue_trylock(queue))
+		cpu_relax();
+}
+
+/* With the queue locked: up to @max objects, their number in @nr. */
+static notrace struct llist_node *queue_cut(struct bpf_mem_queue *queue, unsigned int max,
+					    unsigned int *nr)
+{
+	struct llist_node *first, *last;
+
+	first = queue->head;
+	if (!first) {
+		first = READ_ONCE(queue->added.first);
+		if (!first)
+			return NULL;
+		/* At no time both are empty: pairs with bpf_mem_queue_empty(). */
+		WRITE_ONCE(queue->head, first);
+		first = llist_del_all(&queue->added);
+		WRITE_ONCE(queue->head, first);
+	}
+	last = first;
+	for (*nr = 1; *nr < max && last->next; (*nr)++)
+		last = last->next;
+	WRITE_ONCE(queue->head, last->next);
+	last->next = NULL;
+	return first;
+}
+
+static notrace struct llist_node *queue_try_take(struct bpf_mem_queue *queue, unsigned int max,
+						 unsigned int *nr)
+{
+	struct llist_node *first;
+
+	if (bpf_mem_queue_empty(queue) || !queue_trylock(queue))
+		return NULL;
+	first = queue_cut(queue, max, nr);
+	queue_unlock(queue);
+	return first;
+}
+
+static struct llist_node *queue_take(struct bpf_mem_queue *queue, unsigned int max,
+				     unsigned int *nr)
+{
+	struct llist_node *first;
+
+	queue_lock(queue);
+	first = queue_cut(queue, max, nr);
+	queue_unlock(queue);
+	return first;
 }
 
 /* Release: surplus to the slab */
 
-static void release_end(struct rcu_head *rcu);
-
-static void release_trace_end(struct rcu_head *rcu)
-{
-	if (bpf_mem_trace_implies_rcu())
-		release_end(rcu);
-	else
-		call_rcu(rcu, release_end);
-}
-
-static void release_start(struct bpf_mem_pool *pool)
-{
-	unsigned long flags, nr;
-
-	do {
-		raw_spin_lock_irqsave(&pool->lock, flags);
-		pool->release.waiting = chain_take(&pool->surplus);
-		nr = pool->release.waiting.nr;
-		raw_spin_unlock_irqrestore(&pool->lock, flags);
-		if (nr) {
-			count_start(pool, &pool->release, nr);
-			call_rcu_tasks_trace(&pool->release.rcu, release_trace_end);
-			return;
-		}
-	} while (gp_again(&pool->release));
-}
-
-static void release_end(struct rcu_head *rcu)
-{
-	struct bpf_mem_pool *pool = container_of(rcu, struct bpf_mem_pool, release.rcu);
-	struct bpf_mem_chain done;
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&pool->lock, flags);
-	done = chain_take(&pool->release.waiting);
-	raw_spin_unlock_irqrestore(&pool->lock, flags);
-	count_end(pool, &pool->release, done.nr);
-	bpf_mem_slab_free(pool, done.first);
-	if (gp_again(&pool->release))
-		release_start(pool);
-}
-
 /**
- * bpf_mem_gp_release() - send objects to the slab, after their grace period
- * @pool: the pool
- * @list: NULL-terminated chain, or NULL
+ * bpf_mem_gp_surplus() - let objects go to the slab
+ * @shard: the shard
+ * @first: first of a chain
+ * @last: its last
+ * @nr: objects on it
  *
- * Context: Any but NMI.
- */
-void bpf_mem_gp_release(struct bpf_mem_pool *pool, struct llist_node *list)
-{
-	struct bpf_mem_chain more = {};
-	unsigned long flags;
-
-	if (!list)
-		return;
-	chain_push(&more, list);
-	raw_spin_lock_irqsave(&pool->lock, flags);
-	chain_append(&pool->surplus, &more);
-	pool->nr_trimmed += more.nr;
-	raw_spin_unlock_irqrestore(&pool->lock, flags);
-	trace_bpf_mem_trim(pool->pools->id, bpf_mem_unit(pool), more.nr);
-	if (gp_request(&pool->release))
-		release_start(pool);
-}
-
-/* Reuse: deferred objects to the depot */
-
-static void reuse_end(struct rcu_head *rcu);
-
-static void reuse_start(struct bpf_mem_pool *pool)
-{
-	struct bpf_mem_chain round = {};
-	unsigned long flags;
-
-	do {
-		chain_push(&round, pcpu_magazine_take_deferred(&pool->mag));
-		if (round.first) {
-			raw_spin_lock_irqsave(&pool->lock, flags);
-			pool->reuse.waiting = round;
-			raw_spin_unlock_irqrestore(&pool->lock, flags);
-			count_start(pool, &pool->reuse, round.nr);
-			call_rcu_hurry(&pool->reuse.rcu, reuse_end);
-			return;
-		}
-	} while (gp_again(&pool->reuse));
-}
-
-static void reuse_end(struct rcu_head *rcu)
-{
-	struct bpf_mem_pool *pool = container_of(rcu, struct bpf_mem_pool, reuse.rcu);
-	struct bpf_mem_chain done;
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&pool->lock, flags);
-	done = chain_take(&pool->reuse.waiting);
-	raw_spin_unlock_irqrestore(&pool->lock, flags);
-	count_end(pool, &pool->reuse, done.nr);
-	bpf_mem_gp_release(pool, pcpu_magazine_restock(&pool->mag, done.first));
-	if (gp_again(&pool->reuse))
-		reuse_start(pool);
-}
-
-/**
- * bpf_mem_gp_deferred() - note that a CPU has its first deferred object
- * @pool: the pool
+ * Somebody has to queue the worker of the shard afterwards.
  *
  * Context: Any.
- * Return: true if the engine is idle and somebody must call
- *	bpf_mem_gp_reuse() from a context where that is allowed.
  */
-bool notrace bpf_mem_gp_deferred(struct bpf_mem_pool *pool)
+void notrace bpf_mem_gp_surplus(struct bpf_mem_shard *shard, struct llist_node *first,
+				struct llist_node *last, unsigned int nr)
 {
-	int old = BPF_MEM_GP_IN_FLIGHT;
+	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
 
-	/*
-	 * The object was added by an atomic instruction before. If the engine
-	 * is in flight now, the end of its round sees the note and collects
-	 * again; if it went idle in between, it has to be started.
-	 */
-	if (atomic_try_cmpxchg(&pool->reuse.state, &old, BPF_MEM_GP_AGAIN))
-		return false;
-	if (old == BPF_MEM_GP_AGAIN)
-		return false;
-	atomic_set(&pool->collect, 1);
-	return true;
-}
-
-/**
- * bpf_mem_gp_reuse() - start a grace period for deferred objects if one is due
- * @pool: the pool
- *
- * A refill while one is in flight means that objects are wanted faster than
- * grace periods end: RCU is asked to hurry, which bounds what a storm of
- * bpf_mem_free_rcu() holds back.
- *
- * Context: Any but NMI.
- */
-void bpf_mem_gp_reuse(struct bpf_mem_pool *pool)
-{
-	if (atomic_read(&pool->collect) && atomic_xchg(&pool->collect, 0)) {
-		if (gp_request(&pool->reuse))
-			reuse_start(pool);
-	} else if (atomic_read(&pool->reuse.state) != BPF_MEM_GP_IDLE) {
-		rcu_request_urgent_qs_task(current);
-	}
+	/* Before the objects can be seen, so that 0 means that there are none. */
+	atomic_long_add(nr, &pool->mag.nr_reclaimable);
+	atomic_long_add(nr, &pool->nr_trimmed);
+	pcpu_magazine_list_add(&shard->surplus.added, first, last);
 }
 
 /**
  * bpf_mem_gp_take_back() - take objects that wait for the slab
- * @pool: the pool
- * @nr: objects wanted
- * @objs: array of @nr pointers to fill
+ * @shard: the shard
+ * @max: objects wanted at most
+ * @nr: set to the number of objects
  *
- * Context: Any but NMI.
- * Return: Objects obtained, 0 to @nr.
+ * Context: Any. Walks over @max objects. Goes without if somebody else is at it.
+ * Return: NULL-terminated chain, or NULL.
  */
-unsigned int bpf_mem_gp_take_back(struct bpf_mem_pool *pool, unsigned int nr,
-				  void **objs)
+notrace struct llist_node *bpf_mem_gp_take_back(struct bpf_mem_shard *shard, unsigned int max,
+						unsigned int *nr)
 {
-	unsigned long flags;
-	unsigned int i;
+	struct llist_node *list = queue_try_take(&shard->surplus, max, nr) ?:
+				  queue_try_take(&shard->releasing, max, nr);
 
-	raw_spin_lock_irqsave(&pool->lock, flags);
-	for (i = 0; i < nr; i++) {
-		objs[i] = chain_pop(&pool->surplus) ?: chain_pop(&pool->release.waiting);
-		if (!objs[i])
-			break;
-	}
-	raw_spin_unlock_irqrestore(&pool->lock, flags);
-	return i;
-}
-
-/**
- * bpf_mem_gp_try_take_back() - take a batch that waits for the slab
- * @pool: the pool
- *
- * Context: Any. Gives up if the lock is held, maybe by the context that was
- *	interrupted.
- * Return: NULL-terminated chain of up to one batch, or NULL.
- */
-notrace struct llist_node *bpf_mem_gp_try_take_back(struct bpf_mem_pool *pool)
-{
-	struct llist_node *list = NULL, *node;
-	unsigned long flags;
-	unsigned int nr;
-
-	/* The overflow list may be longer; it is taken whole by whoever comes. */
-	if (!llist_empty(&pool->overflow)) {
-		list = llist_del_all(&pool->overflow);
-		if (list)
-			return list;
-	}
-	if (!raw_spin_trylock_irqsave(&pool->lock, flags))
-		return NULL;
-	for (nr = READ_ONCE(pool->mag.marks.batch); nr; nr--) {
-		node = chain_pop(&pool->surplus) ?: chain_pop(&pool->release.waiting);
-		if (!node)
-			break;
-		node->next = list;
-		list = node;
-	}
-	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	if (list)
+		atomic_long_sub(*nr, &shard->mag.pool->nr_reclaimable);
 	return list;
 }
 
+static void release_expired(struct rcu_head *rcu)
+{
+	struct bpf_mem_shard *shard = container_of(rcu, struct bpf_mem_shard, release.rcu);
+
+	expire(shard, &shard->release);
+}
+
+static void release_trace_expired(struct rcu_head *rcu)
+{
+	if (bpf_mem_trace_implies_rcu())
+		release_expired(rcu);
+	else
+		call_rcu_hurry(rcu, release_expired);
+}
+
+static void release_end(struct bpf_mem_shard *shard)
+{
+	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
+	struct llist_node *list;
+	unsigned long total = 0;
+	unsigned int nr;
+
+	while ((list = queue_take(&shard->releasing, RELEASE_BATCH, &nr))) {
+		atomic_long_sub(nr, &pool->mag.nr_reclaimable);
+		bpf_mem_slab_free(pool, list);
+		total += nr;
+		cond_resched();
+	}
+	count_end(shard, &shard->release, total);
+	atomic_set(&shard->release.state, BPF_MEM_GP_IDLE);
+}
+
+/* All of @from to @to, which is empty and which only the worker adds to. */
+static void queue_move(struct bpf_mem_queue *from, struct bpf_mem_queue *to)
+{
+	struct llist_node *head, *added;
+
+	queue_lock(from);
+	head = from->head;
+	WRITE_ONCE(from->head, NULL);
+	added = llist_del_all(&from->added);
+	queue_unlock(from);
+	queue_lock(to);
+	WRITE_ONCE(to->head, head);
+	WRITE_ONCE(to->added.first, added);
+	queue_unlock(to);
+}
+
+static void release_advance(struct bpf_mem_shard *shard)
+{
+	if (atomic_read_acquire(&shard->release.state) == BPF_MEM_GP_EXPIRED)
+		release_end(shard);
+	if (atomic_read(&shard->release.state) != BPF_MEM_GP_IDLE)
+		return;
+	/* Pairs with the barrier in irq_work_queue(): see bpf_mem_gp_is_waiting(). */
+	smp_mb();
+	if (bpf_mem_queue_empty(&shard->surplus))
+		return;
+	queue_move(&shard->surplus, &shard->releasing);
+	count_start(shard, &shard->release);
+	atomic_set(&shard->release.state, BPF_MEM_GP_WAITING);
+	call_rcu_tasks_trace(&shard->release.rcu, release_trace_expired);
+}
+
+/* Reuse: deferred objects to the depot */
+
+static void reuse_expired(struct rcu_head *rcu)
+{
+	struct bpf_mem_shard *shard = container_of(rcu, struct bpf_mem_shard, reuse.rcu);
+
+	expire(shard, &shard->reuse);
+}
+
+/* To the depot, or to the slab if there is no room. */
+static void restock_chain(struct bpf_mem_shard *shard, struct llist_node *first,
+			  struct llist_node *last, unsigned int nr)
+{
+	if (!pcpu_magazine_put_chain(&shard->mag, first, nr))
+		bpf_mem_gp_surplus(shard, first, last, nr);
+}
+
+/*
+ * The end of a list is less than a batch. Many such would fill the depot with
+ * next to nothing, so it joins another one.
+ */
+static void restock_rest(struct bpf_mem_shard *shard, struct llist_node *first,
+			 struct llist_node *last, unsigned int nr)
+{
+	unsigned int n, batch = shard->mag.pool->marks.batch;
+	struct llist_node *other = NULL;
+
+	/* What is in hand nobody else can have: not while others run. */
+	preempt_disable();
+	if (nr < batch)
+		other = pcpu_magazine_take_chain(&shard->mag, &n);
+	if (other && n + nr <= batch) {
+		last->next = other;
+		while (last->next)
+			last = last->next;
+		nr += n;
+	} else if (other) {
+		pcpu_magazine_hand_over(&shard->mag, other, n);
+	}
+	restock_chain(shard, first, last, nr);
+	preempt_enable();
+}
+
+/* Returns the number of objects. */
+static unsigned long restock(struct bpf_mem_shard *shard, struct llist_node *list)
+{
+	unsigned int nr, batch = shard->mag.pool->marks.batch;
+	struct llist_node *last, *rest;
+	unsigned long total = 0;
+
+	for (; list; list = rest) {
+		last = list;
+		for (nr = 1; nr < batch && last->next; nr++)
+			last = last->next;
+		rest = last->next;
+		last->next = NULL;
+		if (rest)
+			restock_chain(shard, list, last, nr);
+		else
+			restock_rest(shard, list, last, nr);
+		total += nr;
+		cond_resched();
+	}
+	return total;
+}
+
+static void reuse_end(struct bpf_mem_shard *shard)
+{
+	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
+	unsigned long total = 0;
+	struct bpf_mem_cpu *c;
+	int cpu;
+
+	for_each_cpu(cpu, pcpu_magazine_shard_cpus(shard->mag.index)) {
+		c = per_cpu_ptr(bpf_mem_cpus(pool), cpu);
+		total += restock(shard, c->waiting);
+		c->waiting = NULL;
+	}
+	count_end(shard, &shard->reuse, total);
+	bpf_mem_look_soon(pool);
+	atomic_set(&shard->reuse.state, BPF_MEM_GP_IDLE);
+}
+
+static void reuse_advance(struct bpf_mem_shard *shard)
+{
+	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
+	struct bpf_mem_cpu *c;
+	bool some = false;
+	int cpu;
+
+	if (atomic_read_acquire(&shard->reuse.state) == BPF_MEM_GP_EXPIRED)
+		reuse_end(shard);
+	if (atomic_read(&shard->reuse.state) != BPF_MEM_GP_IDLE)
+		return;
+	/* Pairs with the barrier in irq_work_queue(): see bpf_mem_gp_is_waiting(). */
+	smp_mb();
+	for_each_cpu(cpu, pcpu_magazine_shard_cpus(shard->mag.index)) {
+		c = per_cpu_ptr(bpf_mem_cpus(pool), cpu);
+		if (llist_empty(&c->mag.deferred))
+			continue;
+		c->waiting = llist_del_all(&c->mag.deferred);
+		some = true;
+	}
+	if (!some)
+		return;
+	count_start(shard, &shard->reuse);
+	atomic_set(&shard->reuse.state, BPF_MEM_GP_WAITING);
+	call_rcu_hurry(&shard->reuse.rcu, reuse_expired);
+}
+
 /**
- * bpf_mem_gp_drain() - destroy all objects that wait, for a pool without users
- * @pool: the pool
+ * bpf_mem_gp_advance() - move what is past its grace period, begin the next
+ * @shard: the shard
+ *
+ * Context: The worker of the shard.
+ */
+void bpf_mem_gp_advance(struct bpf_mem_shard *shard)
+{
+	/* In this order: what finds no room in the depot is surplus. */
+	reuse_advance(shard);
+	release_advance(shard);
+}
+
+static void queue_drain(struct bpf_mem_pool *pool, struct bpf_mem_queue *queue)
+{
+	bpf_mem_slab_free(pool, queue->head);
+	queue->head = NULL;
+	bpf_mem_slab_free(pool, llist_del_all(&queue->added));
+}
+
+/**
+ * bpf_mem_gp_drain() - destroy all objects that wait
+ * @pool: the pool, stopped
  *
  * Context: Task context.
  */
 void bpf_mem_gp_drain(struct bpf_mem_pool *pool)
 {
-	struct bpf_mem_chain all;
+	struct bpf_mem_shard *shard;
+	struct bpf_mem_cpu *c;
+	unsigned int i;
+	int cpu;
 
-	bpf_mem_slab_free(pool, llist_del_all(&pool->overflow));
-	raw_spin_lock_irq(&pool->lock);
-	all = chain_take(&pool->surplus);
-	chain_append(&all, &pool->release.waiting);
-	chain_append(&all, &pool->reuse.waiting);
-	chain_take(&pool->release.waiting);
-	chain_take(&pool->reuse.waiting);
-	raw_spin_unlock_irq(&pool->lock);
-	bpf_mem_slab_free(pool, all.first);
-}
-
-/**
- * bpf_mem_gp_idle() - does no callback touch the pool any more?
- * @pool: the pool, without users and without refill
- *
- * Context: Any.
- * Return: true if both engines are idle and nobody is left to start them.
- */
-bool bpf_mem_gp_idle(struct bpf_mem_pool *pool)
-{
-	/* In this order: the end of reuse starts release before it goes idle. */
-	return atomic_read_acquire(&pool->reuse.state) == BPF_MEM_GP_IDLE &&
-	       atomic_read_acquire(&pool->release.state) == BPF_MEM_GP_IDLE;
+	bpf_mem_for_each_shard(shard, pool, i) {
+		queue_drain(pool, &shard->surplus);
+		queue_drain(pool, &shard->releasing);
+	}
+	for_each_possible_cpu(cpu) {
+		c = per_cpu_ptr(bpf_mem_cpus(pool), cpu);
+		bpf_mem_slab_free(pool, c->waiting);
+		c->waiting = NULL;
+	}
+	atomic_long_set(&pool->mag.nr_reclaimable, 0);
 }
 
 /**
  * bpf_mem_gp_wait() - wait until all callbacks that were queued have run
  *
- * In the order in which an object meets them: reuse_end(), then
- * release_trace_end(), and release_end() if that is a callback of its own.
+ * In the order in which a callback meets them: reuse_expired(), then
+ * release_trace_expired(), and release_expired() if that is one of its own. None of
+ * them queues the next of its kind: the workers do, and these are stopped.
  *
  * Context: Task context, sleeps for grace periods.
  */
@@ -382,18 +414,4 @@ void bpf_mem_gp_wait(void)
 	rcu_barrier_tasks_trace();
 	if (!bpf_mem_trace_implies_rcu())
 		rcu_barrier();
-}
-
-/**
- * bpf_mem_gp_init() - prepare the engines
- * @pool: the pool, all zero
- *
- * Context: Task context.
- */
-void bpf_mem_gp_init(struct bpf_mem_pool *pool)
-{
-	raw_spin_lock_init(&pool->lock);
-	init_llist_head(&pool->overflow);
-	atomic_set(&pool->reuse.state, BPF_MEM_GP_IDLE);
-	atomic_set(&pool->release.state, BPF_MEM_GP_IDLE);
 }

@@ -7,9 +7,11 @@
  * it was created: tools compare flags before they reuse a pinned map.
  */
 #include <linux/bpf.h>
+#include <linux/bpf_local_storage.h>
 #include <linux/bpf_mem_alloc.h>
 #include <linux/init.h>
 #include <linux/sysctl.h>
+#include "memalloc_compat.h"
 
 int sysctl_bpf_force_dyn_alloc __read_mostly;
 
@@ -47,6 +49,27 @@ bool bpf_map_may_reserve(const union bpf_attr *attr)
 	       (attr->map_type == BPF_MAP_TYPE_HASH ||
 		attr->map_type == BPF_MAP_TYPE_PERCPU_HASH ||
 		attr->map_type == BPF_MAP_TYPE_HASH_OF_MAPS);
+}
+
+/**
+ * bpf_local_storage_prepare_update() - memory for an element, before locks
+ * @map: storage of tasks or cgroups
+ *
+ * An update by system call does not sleep for memory: what it may need is here
+ * before.
+ *
+ * Context: Task context, may sleep.
+ */
+void bpf_local_storage_prepare_update(struct bpf_map *map)
+{
+	/* Newer storage does not allocate here. */
+#ifdef BPF_MEM_SERVES_STORAGE
+	struct bpf_local_storage_map *smap = container_of(map, struct bpf_local_storage_map,
+							  map);
+
+	bpf_mem_alloc_prepare(&smap->selem_ma);
+	bpf_mem_alloc_prepare(&smap->storage_ma);
+#endif
 }
 
 #ifdef CONFIG_SYSCTL

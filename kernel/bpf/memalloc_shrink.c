@@ -2,19 +2,18 @@
 /*
  * BPF memory allocator: giving back what is not needed.
  *
- *	demand has gone		a worker lets targets fall, and the depot with them
+ *	demand has gone		a worker lets targets decay, and depots with them
  *	nobody comes		... and collects what idle CPUs hold
  *	memory is short		a shrinker empties depots
- *	a CPU goes offline	its stock moves to the depot
+ *	a CPU goes offline	its stock moves to a depot
  *
  * Everything takes the way of surplus: through its grace periods to the slab.
- * What is reserved stays, and but for memory pressure the least that the depot
- * keeps, so that who comes after a long pause finds something.
+ * What is reserved stays, and but for memory pressure what each CPU and each depot
+ * have at the start, so that who comes after a long pause finds something.
  */
 #include <linux/cpuhotplug.h>
 #include <linux/init.h>
-#include <linux/list.h>
-#include <linux/mutex.h>
+#include <linux/sched/isolation.h>
 #include <linux/shrinker.h>
 #include <linux/smp.h>
 #include <trace/events/bpf_mem.h>
@@ -26,219 +25,241 @@
 /* Looks after which a pool that nobody used gives back what CPUs hold. */
 #define IDLE_LOOKS	10
 
-/* All allocators that have users. */
-static LIST_HEAD(allocators);
-static DEFINE_MUTEX(allocators_lock);
-
 static void look_after(struct work_struct *work);
 static DECLARE_DELAYED_WORK(looker, look_after);
 
-static void give_back(struct bpf_mem_pool *pool, struct llist_node *list)
+/* Leave no more than @keep batches in the depot. Returns the number of objects that go. */
+static unsigned long trim(struct bpf_mem_shard *shard, unsigned int keep)
 {
-	bpf_mem_gp_release(pool, list);
+	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
+	struct llist_node *first, *last;
+	unsigned long total = 0;
+	unsigned int nr;
+
+	while (pcpu_magazine_level(&shard->mag) > keep * pool->mag.marks.batch) {
+		first = pcpu_magazine_take_chain(&shard->mag, &nr);
+		if (!first)
+			break;
+		for (last = first; last->next; last = last->next)
+			;
+		bpf_mem_gp_surplus(shard, first, last, nr);
+		total += nr;
+	}
+	if (total) {
+		trace_bpf_mem_trim(pool->owner->id, bpf_mem_unit(pool), total);
+		bpf_mem_shard_queue(shard);
+	}
+	return total;
+}
+
+static void flush_this_cpu(void *arg)
+{
+	struct bpf_mem_pool *pool = arg;
+
+	pcpu_magazine_flush(&pool->mag, pool->mag.marks.first);
+}
+
+/* Who is isolated is so for a reason; who has little is left alone, too. */
+static bool may_flush(int cpu, void *arg)
+{
+	struct bpf_mem_pool *pool = arg;
+
+	return !cpu_is_isolated(cpu) &&
+	       pcpu_magazine_cpu_has_more(&pool->mag, cpu, pool->mag.marks.first);
+}
+
+/**
+ * bpf_mem_collect() - move what CPUs hold to depots, but for their first objects
+ * @pool: the pool
+ *
+ * A CPU that is at this moment changing what it has keeps it.
+ *
+ * Context: Task context, may sleep. Interrupts CPUs that have something and are
+ *	not isolated.
+ */
+void bpf_mem_collect(struct bpf_mem_pool *pool)
+{
+	on_each_cpu_cond(may_flush, flush_this_cpu, pool, true);
+}
+
+/* Halve the target when no refill came since more than a second. */
+static void decay(struct bpf_mem_shard *shard)
+{
+	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
+	unsigned int target = pcpu_magazine_target(&shard->mag);
+
+	if (target == 1 || !time_after(jiffies, READ_ONCE(shard->refilled) + HZ))
+		return;
+	pcpu_magazine_set_target(&shard->mag, target / 2);
+	trace_bpf_mem_target(pool->owner->id, bpf_mem_unit(pool), target, target / 2);
+}
+
+/* A pool that is busy is trimmed, too. Returns true if a target is above its lowest. */
+static bool look_at_shards(struct bpf_mem_pool *pool)
+{
+	struct bpf_mem_shard *shard;
+	bool more = false;
+	unsigned int i;
+
+	bpf_mem_for_each_shard(shard, pool, i) {
+		decay(shard);
+		trim(shard, pcpu_magazine_target(&shard->mag) + 1);
+		more |= pcpu_magazine_target(&shard->mag) > 1;
+		if (bpf_mem_gp_has_surplus(shard))
+			bpf_mem_shard_queue(shard);
+	}
+	return more;
+}
+
+static unsigned long moves_of(struct bpf_mem_pool *pool)
+{
+	return pcpu_magazine_count(&pool->mag, PCPU_MAGAZINE_FETCHED) +
+	       pcpu_magazine_count(&pool->mag, PCPU_MAGAZINE_RETURNED) +
+	       pcpu_magazine_count(&pool->mag, PCPU_MAGAZINE_REFILLS);
 }
 
 /* A change to what is in use means that somebody uses the pool. */
 static void count_idle(struct bpf_mem_pool *pool)
 {
-	long used = pcpu_magazine_used(&pool->mag);
+	long used = bpf_mem_pool_used(pool);
 
-	if (used != pool->last_seen)
+	if (used != pool->last_used)
 		pool->idle_looks = 0;
 	else if (pool->idle_looks < IDLE_LOOKS)
 		pool->idle_looks++;
-	pool->last_seen = used;
-}
-
-static void flush_this_cpu(void *pool)
-{
-	struct bpf_mem_pool *p = pool;
-
-	pcpu_magazine_flush(&p->mag);
-}
-
-/* Only who has something is interrupted: others may be isolated for a reason. */
-static bool has_stock(int cpu, void *pool)
-{
-	struct bpf_mem_pool *p = pool;
-
-	return pcpu_magazine_has_stock(&p->mag, cpu);
-}
-
-/**
- * bpf_mem_shrink_collect() - move what CPUs hold to the depot
- * @pool: the pool
- *
- * A CPU that is at this moment changing what it has keeps it.
- *
- * Context: Task context, may sleep.
- */
-void bpf_mem_shrink_collect(struct bpf_mem_pool *pool)
-{
-	on_each_cpu_cond(has_stock, flush_this_cpu, pool, true);
-}
-
-static bool relax(struct bpf_mem_pool *pool)
-{
-	unsigned int before = READ_ONCE(pool->mag.target), after;
-	bool more = pcpu_magazine_relax(&pool->mag);
-
-	after = READ_ONCE(pool->mag.target);
-	if (before != after)
-		trace_bpf_mem_target(pool->pools->id, bpf_mem_unit(pool), before, after);
-	return more;
+	pool->last_used = used;
 }
 
 /* Returns true if there is reason to look again. */
 static bool look_at(struct bpf_mem_pool *pool)
 {
-	struct pcpu_magazine *mag = &pool->mag;
-	bool more = relax(pool);
+	struct bpf_mem_shard *shard;
+	bool more = look_at_shards(pool);
+	unsigned int i;
 
 	count_idle(pool);
-	if (!pool->idle_looks)
-		return true;
-	give_back(pool, pcpu_magazine_trim(mag, READ_ONCE(mag->target) + 1));
 	if (more || pool->idle_looks < IDLE_LOOKS)
 		return true;
-	bpf_mem_shrink_collect(pool);
-	give_back(pool, pcpu_magazine_trim(mag, mag->marks.target + 1));
+	bpf_mem_collect(pool);
+	bpf_mem_for_each_shard(shard, pool, i)
+		trim(shard, 1);
 	return false;
 }
 
 /*
  * With a thousand maps most are at rest, and a look takes in each CPU. No
- * refill, and no chain that left the depot or came back: nothing to see.
+ * refill, and no chain that left a depot or came back: nothing to see.
  */
 static bool look_if_awake(struct bpf_mem_pool *pool)
 {
-	long out = atomic_long_read(&pool->mag.nr_out);
-	bool more;
+	unsigned long moves = moves_of(pool);
 
-	if (READ_ONCE(pool->at_rest) && out == pool->last_out)
+	if (READ_ONCE(pool->at_rest) && moves == pool->last_moves)
 		return false;
-	pool->last_out = out;
 	/* First, so that a refill meanwhile is not forgotten. */
 	WRITE_ONCE(pool->at_rest, true);
-	more = look_at(pool);
-	if (more)
+	if (look_at(pool)) {
 		WRITE_ONCE(pool->at_rest, false);
-	return more;
+		return true;
+	}
+	pool->last_moves = moves_of(pool);
+	return false;
+}
+
+static void look_visit(struct bpf_mem_allocator *owner, void *arg)
+{
+	struct bpf_mem_pool *pool;
+	bool *more = arg;
+	unsigned int i;
+
+	bpf_mem_for_each_pool(pool, owner, i) {
+		if (look_if_awake(pool))
+			*more = true;
+	}
 }
 
 static void look_after(struct work_struct *work)
 {
-	struct bpf_mem_pools *pools;
-	struct bpf_mem_pool *pool;
+	unsigned long id = 0;
 	bool more = false;
-	unsigned int i;
 
-	guard(mutex)(&allocators_lock);
-	list_for_each_entry(pools, &allocators, list) {
-		bpf_mem_make_wanted(pools);
-		bpf_mem_for_each_pool(pool, pools, i)
-			more |= look_if_awake(pool);
-	}
+	while (bpf_mem_visit_one(&id, look_visit, &more))
+		cond_resched();
 	if (more)
-		queue_delayed_work(system_unbound_wq, &looker, LOOK);
+		queue_delayed_work(bpf_mem_wq, &looker, LOOK);
 }
 
 /**
- * bpf_mem_shrink_soon() - stock has grown: look after it in a while
+ * bpf_mem_look_soon() - stock has grown: look after it in a while
  * @pool: the pool that has grown
  *
  * Context: Any but NMI.
  */
-void bpf_mem_shrink_soon(struct bpf_mem_pool *pool)
+void bpf_mem_look_soon(struct bpf_mem_pool *pool)
 {
-	WRITE_ONCE(pool->at_rest, false);
+	if (READ_ONCE(pool->at_rest))
+		WRITE_ONCE(pool->at_rest, false);
 	if (!delayed_work_pending(&looker))
-		queue_delayed_work(system_unbound_wq, &looker, LOOK);
-}
-
-/**
- * bpf_mem_shrink_add() - an allocator has got users
- * @pools: the allocator
- *
- * Context: Task context, may sleep.
- */
-void bpf_mem_shrink_add(struct bpf_mem_pools *pools)
-{
-	guard(mutex)(&allocators_lock);
-	list_add_tail(&pools->list, &allocators);
-	bpf_mem_debugfs_add(pools);
-}
-
-/**
- * bpf_mem_shrink_del() - an allocator has no users any more
- * @pools: the allocator; untouched by this file from now on
- *
- * Context: Task context, may sleep.
- */
-void bpf_mem_shrink_del(struct bpf_mem_pools *pools)
-{
-	guard(mutex)(&allocators_lock);
-	bpf_mem_debugfs_del(pools);
-	list_del(&pools->list);
-}
-
-/**
- * bpf_mem_for_each() - visit all allocators that have users
- * @visit: called with each and @arg; no allocator comes or goes meanwhile
- * @arg: passed on
- *
- * Context: Task context, may sleep.
- */
-void bpf_mem_for_each(void (*visit)(struct bpf_mem_pools *pools, void *arg), void *arg)
-{
-	struct bpf_mem_pools *pools;
-
-	guard(mutex)(&allocators_lock);
-	list_for_each_entry(pools, &allocators, list)
-		visit(pools, arg);
+		queue_delayed_work(bpf_mem_wq, &looker, LOOK);
 }
 
 /* Memory pressure. Objects are counted as what they are to others: pages. */
 
-static unsigned long pool_pages(struct bpf_mem_pool *pool)
+static unsigned long shard_pages(struct bpf_mem_shard *shard)
 {
-	struct pcpu_magazine *mag = &pool->mag;
+	return pcpu_magazine_level(&shard->mag) *
+	       bpf_mem_slab_footprint(bpf_mem_shard_pool(shard)) / PAGE_SIZE;
+}
 
-	return atomic_read(&mag->nr_chains) * mag->marks.batch *
-	       bpf_mem_slab_footprint(pool) / PAGE_SIZE;
+struct scan {
+	unsigned long want;
+	unsigned long got;
+};
+
+static bool count_visit(struct bpf_mem_allocator *owner, void *arg)
+{
+	struct bpf_mem_shard *shard;
+	struct bpf_mem_pool *pool;
+	struct scan *scan = arg;
+	unsigned int i, j;
+
+	bpf_mem_for_each_pool(pool, owner, i) {
+		bpf_mem_for_each_shard(shard, pool, j)
+			scan->got += shard_pages(shard);
+	}
+	return true;
 }
 
 /**
  * bpf_mem_shrink_count() - what memory pressure can get
  *
- * Context: Any task context; reclaim may come from a refill of ours, so the
- *	lock is only tried.
+ * Context: Any task context; reclaim may come from a refill of ours.
  * Return: Pages in the depots of all allocators.
  */
 unsigned long bpf_mem_shrink_count(void)
 {
-	struct bpf_mem_pools *pools;
-	struct bpf_mem_pool *pool;
-	unsigned long pages = 0;
-	unsigned int i;
+	struct scan scan = {};
 
-	if (!mutex_trylock(&allocators_lock))
-		return 0;
-	list_for_each_entry(pools, &allocators, list) {
-		bpf_mem_for_each_pool(pool, pools, i)
-			pages += pool_pages(pool);
-	}
-	mutex_unlock(&allocators_lock);
-	return pages;
+	return bpf_mem_try_for_each(count_visit, &scan) ? scan.got : 0;
 }
 
-static unsigned long empty_depot(struct bpf_mem_pool *pool)
+static bool scan_visit(struct bpf_mem_allocator *owner, void *arg)
 {
-	unsigned long pages = pool_pages(pool);
+	struct bpf_mem_shard *shard;
+	struct bpf_mem_pool *pool;
+	struct scan *scan = arg;
+	unsigned int i, j;
 
-	WRITE_ONCE(pool->mag.target, pool->mag.marks.target);
-	give_back(pool, pcpu_magazine_trim(&pool->mag, 0));
-	return pages;
+	bpf_mem_for_each_pool(pool, owner, i) {
+		bpf_mem_for_each_shard(shard, pool, j) {
+			if (scan->got >= scan->want)
+				return false;
+			pcpu_magazine_set_target(&shard->mag, 1);
+			scan->got += shard_pages(shard);
+			trim(shard, 0);
+		}
+	}
+	return true;
 }
 
 /**
@@ -250,21 +271,11 @@ static unsigned long empty_depot(struct bpf_mem_pool *pool)
  */
 unsigned long bpf_mem_shrink_scan(unsigned long nr)
 {
-	struct bpf_mem_pools *pools;
-	struct bpf_mem_pool *pool;
-	unsigned long pages = 0;
-	unsigned int i;
+	struct scan scan = { .want = nr };
 
-	if (!mutex_trylock(&allocators_lock))
+	if (!bpf_mem_try_for_each(scan_visit, &scan))
 		return SHRINK_STOP;
-	list_for_each_entry(pools, &allocators, list) {
-		bpf_mem_for_each_pool(pool, pools, i) {
-			if (pages < nr)
-				pages += empty_depot(pool);
-		}
-	}
-	mutex_unlock(&allocators_lock);
-	return pages ?: SHRINK_STOP;
+	return scan.got ?: SHRINK_STOP;
 }
 
 static unsigned long shrink_count(struct shrinker *shrinker, struct shrink_control *sc)
@@ -277,18 +288,19 @@ static unsigned long shrink_scan(struct shrinker *shrinker, struct shrink_contro
 	return bpf_mem_shrink_scan(sc->nr_to_scan);
 }
 
-/* Runs when @cpu is dead: nobody is in its magazines. */
-static int cpu_dead(unsigned int cpu)
+static void dead_visit(struct bpf_mem_allocator *owner, void *cpu)
 {
-	struct bpf_mem_pools *pools;
 	struct bpf_mem_pool *pool;
 	unsigned int i;
 
-	guard(mutex)(&allocators_lock);
-	list_for_each_entry(pools, &allocators, list) {
-		bpf_mem_for_each_pool(pool, pools, i)
-			pcpu_magazine_flush_dead(&pool->mag, cpu);
-	}
+	bpf_mem_for_each_pool(pool, owner, i)
+		pcpu_magazine_flush_dead(&pool->mag, *(unsigned int *)cpu);
+}
+
+/* Runs when @cpu is dead: nobody is in its magazines. */
+static int cpu_dead(unsigned int cpu)
+{
+	bpf_mem_for_each(dead_visit, &cpu);
 	return 0;
 }
 

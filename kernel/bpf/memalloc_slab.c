@@ -124,8 +124,11 @@ static void exact_put(struct bpf_mem_exact *exact)
  */
 int bpf_mem_slab_init(struct bpf_mem_slab *slab, size_t size)
 {
-	size_t slot = kmalloc_size_roundup(size);
+	size_t slot;
 
+	/* Cleared in words, see zero_objects(). */
+	size = round_up(size, sizeof(u64));
+	slot = kmalloc_size_roundup(size);
 	*slab = (struct bpf_mem_slab){ .size = size };
 	if (slot > KMALLOC_MAX_CACHE_SIZE)
 		return 0;
@@ -134,7 +137,7 @@ int bpf_mem_slab_init(struct bpf_mem_slab *slab, size_t size)
 					    [__kmalloc_index(slot, false)];
 		return 0;
 	}
-	slab->exact = exact_get(ALIGN(size, sizeof(void *)));
+	slab->exact = exact_get(size);
 	if (!slab->exact)
 		return -ENOMEM;
 	slab->cache = slab->exact->cache;
@@ -155,21 +158,26 @@ void bpf_mem_slab_exit(struct bpf_mem_slab *slab)
 	slab->cache = NULL;
 }
 
-static void *slab_alloc_one(struct bpf_mem_slab *slab, gfp_t gfp)
+static void *slab_alloc_one(struct bpf_mem_slab *slab, int node, gfp_t gfp)
 {
-	return slab->cache ? kmem_cache_alloc(slab->cache, gfp) : kmalloc(slab->size, gfp);
+	return slab->cache ? kmem_cache_alloc_node(slab->cache, gfp, node) :
+			     kmalloc_node(slab->size, gfp, node);
 }
 
-/* All in one call, or what single calls still get when memory is short. */
-static unsigned int slab_alloc_bulk(struct bpf_mem_slab *slab, gfp_t gfp,
+/*
+ * All in one call, or what single calls still get when memory is short. A bulk is
+ * always of this node.
+ */
+static unsigned int slab_alloc_bulk(struct bpf_mem_slab *slab, int node, gfp_t gfp,
 				    unsigned int nr, void **objs)
 {
 	unsigned int i;
 
-	if (slab->cache && nr > 1 && kmem_cache_alloc_bulk(slab->cache, gfp, nr, objs))
+	if (slab->cache && nr > 1 && node == numa_mem_id() &&
+	    kmem_cache_alloc_bulk(slab->cache, gfp, nr, objs))
 		return nr;
 	for (i = 0; i < nr; i++) {
-		objs[i] = slab_alloc_one(slab, gfp);
+		objs[i] = slab_alloc_one(slab, node, gfp);
 		if (!objs[i])
 			break;
 	}
@@ -192,7 +200,7 @@ static __always_inline void zero_columns(unsigned int nr, void **objs, size_t at
  */
 static void zero_objects(size_t size, unsigned int nr, void **objs)
 {
-	size_t at = BPF_MEM_HEADER, end = ALIGN(size, sizeof(long));
+	size_t at = BPF_MEM_HEADER, end = size;
 	unsigned int i;
 
 	if (end > ZERO_COLUMNS) {
@@ -227,6 +235,7 @@ static unsigned int attach_areas(struct bpf_mem_pool *pool, gfp_t gfp,
 /**
  * bpf_mem_slab_alloc() - get new objects, zero-filled
  * @pool: the pool
+ * @node: NUMA node where they should be
  * @gfp: GFP_KERNEL or GFP_NOWAIT; the rest is added here
  * @nr: objects wanted, at least 1
  * @objs: array of @nr pointers to fill
@@ -234,7 +243,7 @@ static unsigned int attach_areas(struct bpf_mem_pool *pool, gfp_t gfp,
  * Context: Where @gfp allows; not NMI.
  * Return: Objects obtained, 0 to @nr.
  */
-unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
+unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, int node, gfp_t gfp,
 				unsigned int nr, void **objs)
 {
 	long held;
@@ -242,7 +251,7 @@ unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
 	gfp |= __GFP_ACCOUNT | __GFP_NOWARN;
 	nr = bpf_mem_test_permit(nr, gfp);
 	if (nr)
-		nr = slab_alloc_bulk(&pool->slab, gfp, nr, objs);
+		nr = slab_alloc_bulk(&pool->slab, node, gfp, nr, objs);
 	zero_objects(pool->slab.size, nr, objs);
 	if (pool->area_size)
 		nr = attach_areas(pool, gfp, nr, objs);
@@ -253,16 +262,16 @@ unsigned int bpf_mem_slab_alloc(struct bpf_mem_pool *pool, gfp_t gfp,
 	return nr;
 }
 
-static void destruct(const struct bpf_mem_pools *pools, struct llist_node *node)
+static void destruct(const struct bpf_mem_allocator *owner, struct llist_node *node)
 {
-	if (pools->dtor)
-		pools->dtor(bpf_mem_user(node), pools->ctx);
+	if (owner->dtor)
+		owner->dtor(bpf_mem_user(node), owner->ctx);
 }
 
 static void take_apart(struct bpf_mem_pool *pool, struct llist_node *list)
 {
 	for (; list; list = list->next) {
-		destruct(pool->pools, list);
+		destruct(pool->owner, list);
 		if (pool->area_size)
 			free_percpu(*bpf_mem_area(pool, list));
 	}
@@ -282,7 +291,7 @@ void bpf_mem_slab_free(struct bpf_mem_pool *pool, struct llist_node *list)
 	void *objs[FREE_BULK] __uninitialized;
 	unsigned int nr;
 
-	if (pool->pools->dtor || pool->area_size)
+	if (pool->owner->dtor || pool->area_size)
 		take_apart(pool, list);
 	while (list) {
 		for (nr = 0; list && nr < FREE_BULK; list = list->next)
@@ -294,21 +303,20 @@ void bpf_mem_slab_free(struct bpf_mem_pool *pool, struct llist_node *list)
 }
 
 /**
- * bpf_mem_slab_free_early() - the same for objects of a class without a pool
- * @pools: the allocator, with size classes, that they were freed to
+ * bpf_mem_slab_free_early() - the same for areas of a class that has no pool
+ * @owner: the allocator, with classes of areas, that they were freed to
  * @list: NULL-terminated chain, or NULL
  *
  * Context: Any but NMI.
  */
-void bpf_mem_slab_free_early(const struct bpf_mem_pools *pools, struct llist_node *list)
+void bpf_mem_slab_free_early(const struct bpf_mem_allocator *owner, struct llist_node *list)
 {
 	struct llist_node *next;
 
 	for (; list; list = next) {
 		next = list->next;
-		destruct(pools, list);
-		if (pools->percpu)
-			free_percpu(*(void __percpu **)bpf_mem_user(list));
+		destruct(owner, list);
+		free_percpu(*(void __percpu **)bpf_mem_user(list));
 		bpf_mem_slab_free_one(list);
 	}
 }

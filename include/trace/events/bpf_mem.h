@@ -101,26 +101,24 @@ TRACE_EVENT(bpf_mem_target,
 /* Objects begin to wait for a grace period: before reuse, or before the slab. */
 TRACE_EVENT(bpf_mem_gp_start,
 
-	TP_PROTO(unsigned int id, size_t size, bool reuse, unsigned long nr),
+	TP_PROTO(unsigned int id, size_t size, bool reuse),
 
-	TP_ARGS(id, size, reuse, nr),
+	TP_ARGS(id, size, reuse),
 
 	TP_STRUCT__entry(
 		__field(unsigned int, id)
 		__field(size_t, size)
 		__field(bool, reuse)
-		__field(unsigned long, nr)
 	),
 
 	TP_fast_assign(
 		__entry->id = id;
 		__entry->size = size;
 		__entry->reuse = reuse;
-		__entry->nr = nr;
 	),
 
-	TP_printk("id=%u size=%zu for=%s objects=%lu", __entry->id, __entry->size,
-		  __entry->reuse ? "reuse" : "slab", __entry->nr)
+	TP_printk("id=%u size=%zu for=%s", __entry->id, __entry->size,
+		  __entry->reuse ? "reuse" : "slab")
 );
 
 /* The grace period has ended; @nr is what has not been taken back meanwhile. */

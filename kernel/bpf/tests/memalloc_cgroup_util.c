@@ -48,4 +48,17 @@ int test_remove_cgroup(struct vfsmount *mnt, struct dentry *dir)
 	dput(dir);
 	return err;
 }
+
+int test_write_cgroup(struct vfsmount *mnt, const char *file, const char *text)
+{
+	struct file *to = file_open_root_mnt(mnt, file, O_WRONLY, 0);
+	ssize_t written;
+	loff_t pos = 0;
+
+	if (IS_ERR(to))
+		return PTR_ERR(to);
+	written = kernel_write(to, text, strlen(text), &pos);
+	filp_close(to, NULL);
+	return min(written, 0);
+}
 #endif

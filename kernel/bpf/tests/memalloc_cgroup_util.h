@@ -17,6 +17,8 @@ struct vfsmount *test_mount_cgroups(void);
 /* kern_unmount() takes that back. Below it: */
 struct dentry *test_make_cgroup(struct vfsmount *mnt, const char *name);
 int test_remove_cgroup(struct vfsmount *mnt, struct dentry *dir);
+/* Write to one of the files of a cgroup. */
+int test_write_cgroup(struct vfsmount *mnt, const char *file, const char *text);
 #else
 #define CAN_MAKE_CGROUP	0
 #endif

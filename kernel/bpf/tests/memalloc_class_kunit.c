@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * BPF memory allocator: size classes that have no pool yet. Another class
- * stands in for them, objects may be freed to them, and the pool comes while
- * they are in use.
+ * BPF memory allocator: size classes. Each has stock of its own from the first
+ * moment, but those of per-CPU areas, which come when they are asked for: objects
+ * may be freed to them before.
  */
 #include <kunit/test.h>
 #include <linux/completion.h>
@@ -16,7 +16,7 @@
 
 static struct bpf_mem_pool *pool_for(struct bpf_mem_alloc *ma, size_t size)
 {
-	return bpf_mem_pool_of(ma->pools, bpf_mem_class(size + ma->header));
+	return ma->owner->pool[bpf_mem_class(size + ma->header)];
 }
 
 static unsigned int nr_pools(struct bpf_mem_alloc *ma)
@@ -24,7 +24,7 @@ static unsigned int nr_pools(struct bpf_mem_alloc *ma)
 	struct bpf_mem_pool *pool;
 	unsigned int i, nr = 0;
 
-	bpf_mem_for_each_pool(pool, ma->pools, i)
+	bpf_mem_for_each_pool(pool, ma->owner, i)
 		nr++;
 	return nr;
 }
@@ -61,91 +61,69 @@ static void **room(struct kunit *test)
 	return objs;
 }
 
-static void test_unused_classes_cost_nothing(struct kunit *test)
+/* By bytes of an object: what each CPU has of the class in the beginning. */
+static const struct class_row {
+	size_t size;
+	unsigned int class_size;
+	unsigned int first;
+} class_rows[] = {
+	{ 8, 16, 4 }, { 9, 32, 4 }, { 24, 32, 4 }, { 56, 64, 4 }, { 88, 96, 4 },
+	{ 120, 128, 4 }, { 184, 192, 4 }, { 248, 256, 4 }, { 249, 512, 1 }, { 504, 512, 1 },
+	{ 1016, 1024, 1 }, { 2040, 2048, 1 }, { 4088, 4096, 1 },
+};
+
+static void class_row_desc(const struct class_row *row, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%zu bytes", row->size);
+}
+
+KUNIT_ARRAY_PARAM(class_row, class_rows, class_row_desc);
+
+static void test_fresh_classes_have_their_first_objects(struct kunit *test)
 {
 	long before = test_live();
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
 
-	KUNIT_EXPECT_EQ(test, nr_pools(ma), 2);
-	KUNIT_EXPECT_EQ(test, test_live(), before + 9);
-	KUNIT_EXPECT_LT(test, bpf_mem_alloc_mem_usage(ma), 9 * 1024 + 1024 * num_possible_cpus());
+	KUNIT_EXPECT_EQ(test, nr_pools(ma), BPF_MEM_CLASSES);
+	/* 4 of 7 sizes of up to 256 bytes, 1 of each larger one. */
+	KUNIT_EXPECT_EQ(test, test_live() - before, num_online_cpus() * (7 * 4 + 4));
 }
 
-/* By bytes of an object, and what stands in when the class has no pool. */
-static const struct lent {
-	size_t size;
-	unsigned int lender;
-} lent[] = {
-	{ 1, 256 }, { 24, 256 }, { 56, 256 }, { 88, 256 }, { 120, 256 }, { 184, 256 },
-	{ 500, 4096 }, { 1000, 4096 }, { 2000, 4096 },
-};
-
-static void lent_desc(const struct lent *lent, char *desc)
+static void test_object_comes_from_its_class(struct kunit *test)
 {
-	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%zu bytes", lent->size);
-}
-
-KUNIT_ARRAY_PARAM(lent, lent, lent_desc);
-
-static void test_lender_stands_in(struct kunit *test)
-{
-	const struct lent *lent = test->param_value;
+	const struct class_row *row = test->param_value;
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
-	unsigned int class = bpf_mem_class(lent->size + BPF_MEM_HEADER);
-	void *first, *own;
-	bool came;
-
-	KUNIT_ASSERT_NULL(test, pool_for(ma, lent->size));
-	KUNIT_ASSERT_EQ(test, burst(ma, lent->size, &first, 1), 1);
-	KUNIT_EXPECT_EQ(test, bpf_mem_class_size[bpf_mem_obj_of(first)->class], lent->lender);
-	KUNIT_EXPECT_NULL(test, memchr_inv(first, 0, lent->size));
-	memalloc_test_sign(first, lent->size);
-
-	came = test_wait_for(pool_for(ma, lent->size));
-	KUNIT_ASSERT_TRUE_MSG(test, came, "no pool came for %zu bytes", lent->size);
-	KUNIT_EXPECT_EQ(test, nr_pools(ma), 3);
-	own = memalloc_test_get(ma, lent->size);
-	KUNIT_ASSERT_NOT_NULL(test, own);
-	KUNIT_EXPECT_EQ(test, bpf_mem_obj_of(own)->class, class);
-	KUNIT_EXPECT_NULL(test, memchr_inv(own, 0, lent->size));
-	KUNIT_EXPECT_TRUE(test, memalloc_test_signed(first, lent->size));
-
-	/* Each goes home, wherever it was asked for. */
-	migrate_disable();
-	bpf_mem_free(ma, first);
-	bpf_mem_free(ma, own);
-	KUNIT_EXPECT_PTR_EQ(test, bpf_mem_alloc(ma, lent->size), own);
-	KUNIT_EXPECT_PTR_EQ(test, bpf_mem_alloc(ma, lent->lender - BPF_MEM_HEADER), first);
-	bpf_mem_free(ma, first);
-	bpf_mem_free(ma, own);
-	migrate_enable();
-}
-
-/* What was asked of the lender is what the class is made for. */
-static void test_second_burst_of_a_new_class_succeeds(struct kunit *test)
-{
-	static const size_t sizes[] = { 24, 100, 500 };
 	void **objs = room(test);
-	unsigned int i, got;
-	bool settled;
+	unsigned int i, nr;
 
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
-		unsigned int nr = sizes[i] > 256 ? 100 : ASKED;
-
-		got = burst(ma, sizes[i], objs, nr);
-		KUNIT_EXPECT_GE_MSG(test, got, sizes[i] > 256 ? 1 : 8, "%zu bytes", sizes[i]);
-		free_all(ma, objs, got);
-		settled = test_wait_for(pool_for(ma, sizes[i]) &&
-					pcpu_magazine_stock(&pool_for(ma, sizes[i])->mag) >= nr);
-		KUNIT_EXPECT_TRUE_MSG(test, settled, "%zu bytes", sizes[i]);
-		got = burst(ma, sizes[i], objs, nr);
-		KUNIT_EXPECT_EQ_MSG(test, got, nr, "%zu bytes", sizes[i]);
-		free_all(ma, objs, got);
+	nr = burst(ma, row->size, objs, ASKED);
+	KUNIT_EXPECT_EQ(test, nr, row->first);
+	for (i = 0; i < nr; i++) {
+		KUNIT_EXPECT_EQ(test, bpf_mem_class_size[bpf_mem_obj_of(objs[i])->class],
+				row->class_size);
+		KUNIT_EXPECT_NULL(test, memchr_inv(objs[i], 0, row->size));
 	}
+	free_all(ma, objs, nr);
 }
 
-/* An object of another allocator comes to a class that has no pool. */
+/* What failed at first is what there is the second time. */
+static void test_second_burst_of_a_class_succeeds(struct kunit *test)
+{
+	const struct class_row *row = test->param_value;
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
+	unsigned int got, nr = row->size > 256 ? 100 : ASKED;
+	void **objs = room(test);
+
+	got = burst(ma, row->size, objs, nr);
+	KUNIT_EXPECT_LT(test, got, nr);
+	free_all(ma, objs, got);
+	memalloc_test_settle(pool_for(ma, row->size));
+	got = burst(ma, row->size, objs, nr);
+	KUNIT_EXPECT_EQ(test, got, nr);
+	free_all(ma, objs, got);
+}
+
+/* An object of another allocator. */
 
 static void free_plain(struct bpf_mem_alloc *ma, void *obj)
 {
@@ -162,7 +140,7 @@ static void free_when_busy(struct bpf_mem_alloc *ma, void *obj)
 	struct pcpu_magazine_cpu *c;
 
 	preempt_disable();
-	c = raw_cpu_ptr(ma->cpus + bpf_mem_obj_of(obj)->class);
+	c = &raw_cpu_ptr(ma->cpus + bpf_mem_obj_of(obj)->class)->mag;
 	WRITE_ONCE(c->busy, 1);
 	bpf_mem_free(ma, obj);
 	WRITE_ONCE(c->busy, 0);
@@ -194,22 +172,30 @@ static bool is_in(const void *obj, void **objs, unsigned int nr)
 	return false;
 }
 
-static void test_free_to_a_class_without_pool(struct kunit *test)
+/* What a nested context gave is looked after with the next free that has no room. */
+static void look_after_nested(struct bpf_mem_alloc *ma, size_t size)
+{
+	void *obj = memalloc_test_get(ma, size);
+
+	migrate_disable();
+	bpf_mem_free(ma, obj);
+	migrate_enable();
+}
+
+static void test_free_to_another_allocators_class(struct kunit *test)
 {
 	const struct way *way = test->param_value;
-	struct bpf_mem_alloc *a = memalloc_test_classes(test);
+	struct bpf_mem_alloc *a = memalloc_test_ma(test, 0, false);
 	struct bpf_mem_alloc *b = memalloc_test_ma(test, 0, false);
 	void **objs = room(test), *obj = memalloc_test_get(a, 100);
 	unsigned int tries, nr = 0;
-	bool came, found = false;
+	bool found = false;
 
 	KUNIT_ASSERT_NOT_NULL(test, obj);
-	KUNIT_ASSERT_NULL(test, pool_for(b, 100));
 	migrate_disable();
 	way->free(b, obj);
 	migrate_enable();
-	came = test_wait_for(pool_for(b, 100));
-	KUNIT_ASSERT_TRUE(test, came);
+	look_after_nested(b, 100);
 	/* It is not lost: sooner or later b hands it out. */
 	for (tries = 0; tries < ASKED && !found; tries++) {
 		objs[nr] = memalloc_test_get(b, 100);
@@ -228,7 +214,7 @@ static void test_percpu_class_takes_what_came_before_it(struct kunit *test)
 {
 	struct bpf_mem_alloc *a = memalloc_test_percpu_classes(test);
 	struct bpf_mem_alloc *b = memalloc_test_percpu_classes(test);
-	void *early[2], *had[3];
+	void *early[2], *had[20];
 	unsigned int i;
 	bool found;
 
@@ -243,9 +229,11 @@ static void test_percpu_class_takes_what_came_before_it(struct kunit *test)
 	migrate_enable();
 	KUNIT_EXPECT_NULL(test, pool_for(b, 64));
 	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_percpu_unit_init(b, 64), 0);
-	/* One from the nested list, one by way of RCU, one that is new. */
-	found = test_wait_for(atomic_read(&pool_for(b, 64)->mag.nr_chains) >= 2);
+	KUNIT_EXPECT_EQ(test, test_depot_level(pool_for(b, 64)), 0);
+	/* One from the nested list, one by way of RCU, and new ones. */
+	found = test_wait_for(test_depot_level(pool_for(b, 64)) >= 1);
 	KUNIT_EXPECT_TRUE(test, found);
+	look_after_nested(b, 64);
 	for (i = 0; i < ARRAY_SIZE(had); i++)
 		had[i] = memalloc_test_get(b, 64);
 	for (i = 0; i < ARRAY_SIZE(early); i++)
@@ -280,88 +268,16 @@ static void test_destroy_returns_what_no_pool_took(struct kunit *test)
 			atomic_long_read(&pool_for(a, 64)->nr_slab) - ARRAY_SIZE(obj));
 }
 
-static atomic_t pools_refused;
-
-static bool refuse_pool(unsigned int class)
-{
-	atomic_inc(&pools_refused);
-	return false;
-}
-
-/* Objects come from the lender meanwhile, and not everybody tries again. */
-static void test_class_comes_when_memory_is_back(struct kunit *test)
-{
-	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
-	struct bpf_mem_pool *lender = ma->pools->pool[BPF_MEM_LENDER_SMALL];
-	unsigned int round, failed = 0;
-	bool asked, came;
-	void *obj;
-
-	atomic_set(&pools_refused, 0);
-	WRITE_ONCE(bpf_mem_test.permit_pool, refuse_pool);
-	for (round = 0; round < ASKED; round++) {
-		migrate_disable();
-		obj = bpf_mem_alloc(ma, 100);
-		failed += !obj;
-		bpf_mem_free(ma, obj);
-		migrate_enable();
-		memalloc_test_settle(lender);
-	}
-	KUNIT_EXPECT_EQ(test, failed, 0);
-	asked = test_wait_for(atomic_read(&pools_refused));
-	KUNIT_EXPECT_TRUE(test, asked);
-	KUNIT_EXPECT_LT(test, atomic_read(&pools_refused), ASKED / 10);
-	KUNIT_EXPECT_NULL(test, pool_for(ma, 100));
-	KUNIT_EXPECT_EQ(test, bpf_mem_alloc_reserve(ma, 500, 0), -ENOMEM);
-
-	WRITE_ONCE(bpf_mem_test.permit_pool, NULL);
-	came = test_wait_for(pool_for(ma, 100) && pool_for(ma, 500));
-	KUNIT_EXPECT_TRUE(test, came);
-}
-
-static void test_destroy_without_memory_for_a_pool(struct kunit *test)
-{
-	struct bpf_mem_alloc *a = memalloc_test_classes(test);
-	struct bpf_mem_alloc b = {};
-	long before, held;
-	void *obj[2];
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(obj); i++) {
-		obj[i] = memalloc_test_get(a, 100);
-		KUNIT_ASSERT_NOT_NULL(test, obj[i]);
-	}
-	memalloc_test_settle(pool_for(a, 100));
-	before = test_live();
-	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_init(&b, 0, false), 0);
-	WRITE_ONCE(bpf_mem_test.permit_pool, refuse_pool);
-	migrate_disable();
-	bpf_mem_free(&b, obj[0]);
-	bpf_mem_free_rcu(&b, obj[1]);
-	migrate_enable();
-	bpf_mem_alloc_destroy(&b);
-	WRITE_ONCE(bpf_mem_test.permit_pool, NULL);
-	held = test_live();
-	KUNIT_EXPECT_EQ(test, held, before - (long)ARRAY_SIZE(obj));
-}
-
-static void test_reserve_makes_the_class(struct kunit *test)
+static void test_reserve_of_a_class(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
 	struct memalloc_test_slab *slab = memalloc_test_watch_slab(test);
 	void **objs = room(test);
 	unsigned int got;
 
-	KUNIT_EXPECT_EQ(test, bpf_mem_alloc_reserve(ma, 100, 0), 0);
-	KUNIT_ASSERT_NOT_NULL(test, pool_for(ma, 100));
-	got = burst(ma, 100, objs, 48);
-	KUNIT_EXPECT_EQ(test, got, 48);
-	free_all(ma, objs, got);
-	/* No memory: the class is there, the reserve is not. */
 	atomic_set(&slab->refuse_to, INT_MAX);
 	atomic_set(&slab->refuse_from, 1);
 	KUNIT_EXPECT_EQ(test, bpf_mem_alloc_reserve(ma, 1000, 64), -ENOMEM);
-	KUNIT_ASSERT_NOT_NULL(test, pool_for(ma, 1000));
 	KUNIT_EXPECT_EQ(test, pool_for(ma, 1000)->mag.nr_reserved, 0);
 	atomic_set(&slab->refuse_from, 0);
 	KUNIT_EXPECT_EQ(test, bpf_mem_alloc_reserve(ma, 1000, 64), 0);
@@ -370,10 +286,11 @@ static void test_reserve_makes_the_class(struct kunit *test)
 	free_all(ma, objs, got);
 }
 
-/* Pools come while tasks on all CPUs want objects. */
+/* Tasks on all CPUs want objects of the same few classes of a fresh allocator. */
 
 #define ROUNDS		50
 #define HELD		64
+#define SMALL_CLASSES	7
 
 struct class_user {
 	struct task_struct *task;
@@ -387,8 +304,8 @@ struct class_user {
 
 static size_t nth_size(unsigned int n)
 {
-	/* Small classes in turn, so that all CPUs want the same new one. */
-	return bpf_mem_class_size[n % (BPF_MEM_LENDER_SMALL + 1)] - BPF_MEM_HEADER;
+	/* Small classes in turn, so that all CPUs want the same one. */
+	return bpf_mem_class_size[n % SMALL_CLASSES] - BPF_MEM_HEADER;
 }
 
 static void give_all(struct class_user *user, void **held, unsigned int nr)
@@ -418,7 +335,7 @@ static void *take_one(struct class_user *user, size_t size)
 	return obj;
 }
 
-static int use_new_classes(void *arg)
+static int use_classes(void *arg)
 {
 	unsigned long until = jiffies + TEST_PATIENCE;
 	struct class_user *user = arg;
@@ -457,14 +374,14 @@ static void use_fresh_allocator(struct kunit *test, struct class_user *users, un
 		struct class_user *user = &users[nr++];
 
 		*user = (struct class_user){ .ma = &ma, .gate = &gate, .first = round };
-		user->task = kthread_create(use_new_classes, user, "class%u", cpu);
+		user->task = kthread_create(use_classes, user, "class%u", cpu);
 		KUNIT_ASSERT_FALSE(test, IS_ERR(user->task));
 		kthread_bind(user->task, cpu);
 		wake_up_process(user->task);
 	}
 	complete_all(&gate);
 	while (nr--) {
-		/* Pairs with the release in use_new_classes(). */
+		/* Pairs with the release in use_classes(). */
 		bool done = test_wait_for(smp_load_acquire(&users[nr].done));
 
 		kthread_stop(users[nr].task);
@@ -472,11 +389,11 @@ static void use_fresh_allocator(struct kunit *test, struct class_user *users, un
 		KUNIT_EXPECT_EQ(test, users[nr].wrong, 0);
 		KUNIT_EXPECT_GT(test, users[nr].had, 0);
 	}
-	/* Sometimes while the maker is at work. */
+	/* Sometimes while refills and grace periods are under way. */
 	bpf_mem_alloc_destroy(&ma);
 }
 
-static void test_pools_come_while_cpus_work(struct kunit *test)
+static void test_all_cpus_use_a_fresh_allocator(struct kunit *test)
 {
 	struct class_user *users = kunit_kcalloc(test, nr_cpu_ids, sizeof(*users), GFP_KERNEL);
 	unsigned int round;
@@ -487,16 +404,14 @@ static void test_pools_come_while_cpus_work(struct kunit *test)
 }
 
 static struct kunit_case memalloc_class_cases[] = {
-	KUNIT_CASE(test_unused_classes_cost_nothing),
-	KUNIT_CASE_PARAM(test_lender_stands_in, lent_gen_params),
-	KUNIT_CASE(test_second_burst_of_a_new_class_succeeds),
-	KUNIT_CASE_PARAM(test_free_to_a_class_without_pool, way_gen_params),
+	KUNIT_CASE(test_fresh_classes_have_their_first_objects),
+	KUNIT_CASE_PARAM(test_object_comes_from_its_class, class_row_gen_params),
+	KUNIT_CASE_PARAM(test_second_burst_of_a_class_succeeds, class_row_gen_params),
+	KUNIT_CASE_PARAM(test_free_to_another_allocators_class, way_gen_params),
 	KUNIT_CASE(test_percpu_class_takes_what_came_before_it),
 	KUNIT_CASE(test_destroy_returns_what_no_pool_took),
-	KUNIT_CASE_SLOW(test_class_comes_when_memory_is_back),
-	KUNIT_CASE(test_destroy_without_memory_for_a_pool),
-	KUNIT_CASE(test_reserve_makes_the_class),
-	KUNIT_CASE(test_pools_come_while_cpus_work),
+	KUNIT_CASE(test_reserve_of_a_class),
+	KUNIT_CASE(test_all_cpus_use_a_fresh_allocator),
 	{}
 };
 

@@ -9,7 +9,8 @@
 #include <linux/smp.h>
 #include "memalloc_test_util.h"
 
-#define MANY	1000
+/* More than a CPU and a depot hold. */
+#define MANY	3000
 
 struct witness {
 	atomic_t destroyed;
@@ -76,14 +77,9 @@ static void to_deferred_list(struct bpf_mem_alloc *ma, void **objs, unsigned int
 
 static void to_rcu(struct bpf_mem_alloc *ma, void **objs, unsigned int nr)
 {
-	unsigned long until = jiffies + TEST_PATIENCE;
-
-	/* No quiescent state from here to bpf_mem_alloc_destroy(). */
-	rcu_read_lock();
 	to_deferred_list(ma, objs, nr);
-	while (!READ_ONCE(test_pool(ma)->reuse.waiting.nr) && time_before(jiffies, until))
-		cpu_relax();
-	rcu_read_unlock();
+	/* The worker has begun a grace period that takes longer than this. */
+	memalloc_test_settle(test_pool(ma));
 }
 
 static void to_overflow(struct bpf_mem_alloc *ma, void **objs, unsigned int nr)
@@ -99,7 +95,7 @@ static void to_overflow(struct bpf_mem_alloc *ma, void **objs, unsigned int nr)
 static void to_rcu_tasks_trace(struct bpf_mem_alloc *ma, void **objs, unsigned int nr)
 {
 	memalloc_test_free_all(ma, objs, nr);
-	test_wait_for(READ_ONCE(test_pool(ma)->release.waiting.nr));
+	test_wait_for(bpf_mem_gp_is_waiting(&test_shard(test_pool(ma))->release));
 }
 
 struct remote_free {
@@ -122,6 +118,11 @@ static void to_another_cpu(struct bpf_mem_alloc *ma, void **objs, unsigned int n
 	struct remote_free remote = { ma, objs, nr };
 
 	smp_call_function_single(cpumask_last(cpu_online_mask), free_here, &remote, 1);
+}
+
+static bool is_idle(struct bpf_mem_gp *gp)
+{
+	return atomic_read(&gp->state) == BPF_MEM_GP_IDLE;
 }
 
 static const struct place {
@@ -201,7 +202,7 @@ static void test_places_are_reached(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
 	void **objs = kunit_kcalloc(test, MANY, sizeof(*objs), GFP_KERNEL);
-	struct bpf_mem_pool *pool = test_pool(ma);
+	struct bpf_mem_shard *shard = test_shard(test_pool(ma));
 	unsigned long flags;
 	unsigned int nr;
 	bool overflow, nested, deferred, rcu, trace;
@@ -210,9 +211,10 @@ static void test_places_are_reached(struct kunit *test)
 	nr = memalloc_test_fill(ma, objs, MANY);
 	KUNIT_ASSERT_EQ(test, nr, MANY);
 	to_rcu(ma, objs, 10);
-	rcu = READ_ONCE(pool->reuse.waiting.nr);
+	/* With one CPU it may be over already. */
+	rcu = !is_idle(&shard->reuse) || shard->reuse.nr_periods;
 	to_rcu_tasks_trace(ma, objs + 10, MANY - 10);
-	trace = READ_ONCE(pool->release.waiting.nr);
+	trace = bpf_mem_gp_is_waiting(&shard->release) && !bpf_mem_queue_empty(&shard->releasing);
 	KUNIT_EXPECT_TRUE(test, rcu);
 	KUNIT_EXPECT_TRUE(test, trace);
 	nr = memalloc_test_fill(ma, objs, MANY);
@@ -223,12 +225,11 @@ static void test_places_are_reached(struct kunit *test)
 	to_deferred_list(ma, objs + 10, 10);
 	deferred = !llist_empty(&test_this_cpu(ma)->deferred);
 	to_overflow(ma, objs + 20, MANY - 20);
-	overflow = !llist_empty(&pool->overflow);
+	overflow = !bpf_mem_queue_empty(&shard->surplus);
 	local_irq_restore(flags);
 	KUNIT_EXPECT_TRUE(test, nested);
 	KUNIT_EXPECT_TRUE(test, deferred);
 	KUNIT_EXPECT_TRUE(test, overflow);
-	KUNIT_EXPECT_EQ(test, atomic_read(&pool->mag.nr_chains), pool->mag.nr_slots);
 }
 
 static void test_destroy_of_nothing(struct kunit *test)
@@ -271,7 +272,7 @@ static void test_destroy_waits_for_refill(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, bpf_mem_alloc_init(&ma, 64, false), 0);
 		local_irq_save(flags);
 		obj = bpf_mem_cache_alloc(&ma);
-		pending += bpf_mem_refill_pending(test_pool(&ma));
+		pending += test_refill_pending(test_pool(&ma));
 		bpf_mem_cache_free(&ma, obj);
 		local_irq_restore(flags);
 		bpf_mem_alloc_destroy(&ma);
@@ -279,6 +280,73 @@ static void test_destroy_waits_for_refill(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pending, 50);
 	done = test_wait_for(test_live() == before);
 	KUNIT_EXPECT_TRUE(test, done);
+}
+
+/*
+ * Refills that sleep for memory. Whether a worker is at it was a guess once, and
+ * one that slept could queue the next refill after the last look.
+ */
+#define SLEEPERS	50
+#define SLEEPY	300	/* objects: a few batches to wait for */
+
+static atomic_t asleep;
+static atomic_t slept;
+
+static unsigned int sleepy_permit(unsigned int nr, gfp_t gfp)
+{
+	if (!gfpflags_allow_blocking(gfp) || !(current->flags & PF_WQ_WORKER))
+		return nr;
+	atomic_inc(&asleep);
+	usleep_range(500, 3000);
+	atomic_dec(&asleep);
+	atomic_inc(&slept);
+	return nr;
+}
+
+static void free_in_turns(struct bpf_mem_alloc *ma, void **objs, unsigned int nr)
+{
+	migrate_disable();
+	while (nr--) {
+		if (nr / 100 & 1)
+			bpf_mem_cache_free_rcu(ma, objs[nr]);
+		else
+			bpf_mem_cache_free(ma, objs[nr]);
+	}
+	migrate_enable();
+}
+
+static void test_destroy_while_refills_sleep(struct kunit *test)
+{
+	void **objs = kunit_kcalloc(test, MANY, sizeof(*objs), GFP_KERNEL);
+	unsigned int round, nr, caught = 0, left = 0;
+	long before = test_live();
+	bool done;
+
+	KUNIT_ASSERT_NOT_NULL(test, objs);
+	atomic_set(&slept, 0);
+	WRITE_ONCE(bpf_mem_test.permit, sleepy_permit);
+	for (round = 0; round < SLEEPERS; round++) {
+		struct bpf_mem_alloc ma = {};
+
+		KUNIT_ASSERT_EQ(test, bpf_mem_alloc_init(&ma, 64, false), 0);
+		/* Most of it fails: the worker has some to bring, and is at it for a while. */
+		nr = memalloc_test_burst(&ma, objs, SLEEPY);
+		done = test_wait_for(atomic_read(&asleep));
+		KUNIT_EXPECT_TRUE(test, done);
+		if (round & 1)
+			nr += memalloc_test_burst(&ma, objs + nr, SLEEPY);
+		free_in_turns(&ma, objs, nr);
+		if (round & 2)
+			usleep_range(1, 3000);
+		caught += !!atomic_read(&asleep);
+		bpf_mem_alloc_destroy(&ma);
+		left += !!atomic_read(&asleep);
+	}
+	WRITE_ONCE(bpf_mem_test.permit, NULL);
+	KUNIT_EXPECT_GE(test, caught, SLEEPERS / 4);
+	KUNIT_EXPECT_EQ(test, left, 0);
+	done = test_wait_for(test_live() == before);
+	KUNIT_EXPECT_TRUE_MSG(test, done, "%ld objects leaked", test_live() - before);
 }
 
 /*
@@ -372,18 +440,20 @@ static void test_dtor_of_idle_allocator_runs_before_return(struct kunit *test)
 {
 	struct witness *seen = kunit_kzalloc(test, sizeof(*seen), GFP_KERNEL);
 	struct bpf_mem_alloc ma = {};
-	unsigned int batch;
+	unsigned int all;
 	void *obj;
 
 	KUNIT_ASSERT_NOT_NULL(test, seen);
 	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_init(&ma, 64, false), 0);
-	batch = test_pool(&ma)->mag.marks.batch;
+	/* The first of each CPU, what the depot has, and the batch that a refill brings. */
+	all = num_online_cpus() * test_pool(&ma)->mag.marks.first +
+	      test_depot_at_first(test_pool(&ma)) + test_pool(&ma)->mag.marks.batch;
 	bpf_mem_alloc_set_dtor(&ma, count_dtor, count_ctx_free, seen);
 	obj = memalloc_test_cache_get(&ma);
 	memalloc_test_settle(test_pool(&ma));
 	put_one(&ma, obj);
 	bpf_mem_alloc_destroy(&ma);
-	KUNIT_EXPECT_EQ(test, atomic_read(&seen->destroyed), 2 * batch);
+	KUNIT_EXPECT_EQ(test, atomic_read(&seen->destroyed), all);
 	KUNIT_EXPECT_EQ(test, atomic_read(&seen->ctx_freed), 1);
 	KUNIT_EXPECT_EQ(test, atomic_read(&seen->twice), 0);
 }
@@ -396,6 +466,7 @@ static struct kunit_case memalloc_destroy_cases[] = {
 	KUNIT_CASE(test_destroy_of_nothing),
 	KUNIT_CASE(test_destroy_twice),
 	KUNIT_CASE(test_destroy_waits_for_refill),
+	KUNIT_CASE_SLOW(test_destroy_while_refills_sleep),
 	KUNIT_CASE(test_destroy_with_callbacks_in_flight),
 	KUNIT_CASE(test_destroy_does_not_wait_for_readers),
 	KUNIT_CASE(test_dtor_of_idle_allocator_runs_before_return),

@@ -633,10 +633,7 @@ static long items_in_use(size_t size)
 {
 	struct bpf_mem_alloc *ma = &bpf_global_ma;
 
-	/* From then on none comes from another class. */
-	if (bpf_mem_alloc_reserve(ma, size, 0))
-		return -1;
-	return pcpu_magazine_used(&ma->pools->pool[bpf_mem_class(size + ma->header)]->mag);
+	return bpf_mem_pool_used(ma->owner->pool[bpf_mem_class(size + ma->header)]);
 }
 
 /* Those of deleted elements are gone, where they do not stay there. */

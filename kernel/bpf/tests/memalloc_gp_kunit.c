@@ -4,6 +4,7 @@
  * after RCU, and what may go back to the slab only after RCU Tasks Trace.
  */
 #include <kunit/test.h>
+#include <linux/completion.h>
 #include <linux/slab.h>
 #include "memalloc_test_util.h"
 
@@ -39,12 +40,34 @@ static bool engine_idle(struct bpf_mem_gp *gp)
 	return atomic_read(&gp->state) == BPF_MEM_GP_IDLE;
 }
 
-static bool nothing_deferred(struct bpf_mem_alloc *ma)
+/* Nothing waits for reuse, nor is anything on its way from one list to another. */
+static bool nothing_deferred(struct bpf_mem_pool *pool)
 {
+	struct bpf_mem_shard *shard;
+	unsigned int i;
 	int cpu;
 
+	memalloc_test_settle(pool);
 	for_each_possible_cpu(cpu) {
-		if (!llist_empty(&per_cpu_ptr(ma->cpus, cpu)->deferred))
+		if (!llist_empty(&per_cpu_ptr(bpf_mem_cpus(pool), cpu)->mag.deferred))
+			return false;
+	}
+	bpf_mem_for_each_shard(shard, pool, i) {
+		if (!engine_idle(&shard->reuse))
+			return false;
+	}
+	return true;
+}
+
+static bool nothing_waits_for_slab(struct bpf_mem_pool *pool)
+{
+	struct bpf_mem_shard *shard;
+	unsigned int i;
+
+	memalloc_test_settle(pool);
+	bpf_mem_for_each_shard(shard, pool, i) {
+		if (!engine_idle(&shard->release) || !bpf_mem_queue_empty(&shard->surplus) ||
+		    !bpf_mem_queue_empty(&shard->releasing))
 			return false;
 	}
 	return true;
@@ -106,7 +129,7 @@ static void test_free_rcu_not_reused_under_a_reader(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, early);
 	KUNIT_EXPECT_TRUE(test, intact);
 
-	back = test_wait_for(nothing_deferred(ma) && engine_idle(&test_pool(ma)->reuse));
+	back = test_wait_for(nothing_deferred(test_pool(ma)));
 	KUNIT_EXPECT_TRUE(test, back);
 	while (nr < MANY && !is_among(seen, objs, nr)) {
 		objs[nr] = memalloc_test_cache_get(ma);
@@ -119,9 +142,9 @@ static void test_free_rcu_not_reused_under_a_reader(struct kunit *test)
 
 static void test_class_free_rcu_not_reused_under_a_reader(struct kunit *test)
 {
-	struct bpf_mem_alloc *ma = memalloc_test_classes(test);
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
 	void **objs = many(test), *seen = memalloc_test_get(ma, 100);
-	struct bpf_mem_pool *pool = ma->pools->pool[bpf_mem_class(108)];
+	struct bpf_mem_pool *pool = ma->owner->pool[bpf_mem_class(108)];
 	unsigned int nr = 0;
 	unsigned long until;
 	bool early, back;
@@ -139,7 +162,7 @@ static void test_class_free_rcu_not_reused_under_a_reader(struct kunit *test)
 	rcu_read_unlock();
 	KUNIT_EXPECT_GT(test, nr, 0);
 	KUNIT_EXPECT_FALSE(test, early);
-	back = test_wait_for(engine_idle(&pool->reuse));
+	back = test_wait_for(nothing_deferred(pool));
 	KUNIT_EXPECT_TRUE(test, back);
 	while (nr)
 		bpf_mem_free(ma, objs[--nr]);
@@ -162,7 +185,7 @@ static void slab_waits_for_trace_reader(struct kunit *test,
 	rcu_read_lock_trace();
 	free_all(ma, objs, nr);
 	/* Until the surplus is in the hands of RCU Tasks Trace. */
-	waiting = test_wait_for(READ_ONCE(test_pool(ma)->release.waiting.nr));
+	waiting = test_wait_for(bpf_mem_gp_is_waiting(&test_shard(test_pool(ma))->release));
 	synchronize_rcu();
 	rcu_barrier();
 	early = before - test_live();
@@ -218,6 +241,8 @@ static void test_burst_takes_waiting_objects_back(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, nr, MANY);
 	rcu_read_lock_trace();
 	memalloc_test_free_all(ma, objs, nr);
+	/* The worker has nothing in its hands. */
+	memalloc_test_settle(test_pool(ma));
 	again = memalloc_test_burst(ma, objs, MANY);
 	rcu_read_unlock_trace();
 	KUNIT_EXPECT_EQ(test, again, MANY);
@@ -225,43 +250,67 @@ static void test_burst_takes_waiting_objects_back(struct kunit *test)
 }
 
 /*
+ * Runs at the end of grace periods. Frees an object when none is deferred, until it
+ * finds that one of these has a grace period of its own under way: then the rest.
+ */
+struct chaser {
+	struct rcu_head rcu;
+	struct bpf_mem_alloc *ma;
+	void **objs;
+	unsigned int nr;
+	unsigned long until;
+	bool in_flight;
+	struct completion done;
+};
+
+static void chase(struct rcu_head *rcu)
+{
+	struct chaser *chaser = container_of(rcu, struct chaser, rcu);
+	unsigned int nr = llist_empty(&test_this_cpu(chaser->ma)->deferred);
+
+	if (bpf_mem_gp_is_waiting(&test_shard(test_pool(chaser->ma))->reuse)) {
+		chaser->in_flight = true;
+		nr = chaser->nr;
+	} else if (time_after(jiffies, chaser->until)) {
+		nr = chaser->nr;
+	}
+	while (nr--)
+		bpf_mem_cache_free_rcu(chaser->ma, chaser->objs[--chaser->nr]);
+	if (chaser->nr)
+		call_rcu_hurry(rcu, chase);
+	else
+		complete(&chaser->done);
+}
+
+/*
  * What is freed while a grace period is in flight used to stay until the next
- * free happened to come. A reader holds the first grace period up while more
- * arrives; then nobody frees anything any more.
+ * free happened to come. Here nobody frees anything any more.
  */
 static void test_engine_restarts_for_what_came_in_flight(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
-	struct bpf_mem_gp *reuse = &test_pool(ma)->reuse;
-	void **objs = many(test);
-	unsigned long until;
-	unsigned int nr;
-	int state;
+	struct chaser chaser = { .ma = ma, .objs = many(test) };
 	bool done;
 
-	nr = memalloc_test_fill(ma, objs, 400);
-	KUNIT_ASSERT_EQ(test, nr, 400);
-	rcu_read_lock();
-	bpf_mem_cache_free_rcu(ma, objs[--nr]);
-	/* In flight: the list was collected, and the reader keeps it there. */
-	until = jiffies + TEST_PATIENCE;
-	while (engine_idle(reuse) && time_before(jiffies, until))
-		cpu_relax();
-	state = atomic_read(&reuse->state);
-	while (nr)
-		bpf_mem_cache_free_rcu(ma, objs[--nr]);
-	rcu_read_unlock();
-	KUNIT_EXPECT_EQ(test, state, BPF_MEM_GP_IN_FLIGHT);
-
-	done = test_wait_for(nothing_deferred(ma) && engine_idle(reuse));
+	chaser.nr = memalloc_test_fill(ma, chaser.objs, MANY);
+	KUNIT_ASSERT_EQ(test, chaser.nr, MANY);
+	chaser.until = jiffies + TEST_PATIENCE;
+	init_rcu_head_on_stack(&chaser.rcu);
+	init_completion(&chaser.done);
+	call_rcu_hurry(&chaser.rcu, chase);
+	wait_for_completion(&chaser.done);
+	destroy_rcu_head_on_stack(&chaser.rcu);
+	KUNIT_EXPECT_TRUE(test, chaser.in_flight);
+	done = test_wait_for(nothing_deferred(test_pool(ma)));
 	KUNIT_EXPECT_TRUE_MSG(test, done, "objects stay on the deferred list");
+	KUNIT_EXPECT_EQ(test, bpf_mem_pool_used(test_pool(ma)), 0);
 }
 
 /* The same for what waits for the slab. */
 static void test_release_restarts_for_what_came_in_flight(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
-	struct bpf_mem_pool *pool = test_pool(ma);
+	struct bpf_mem_shard *shard = test_shard(test_pool(ma));
 	void **objs = many(test);
 	unsigned int nr;
 	bool first, second, done;
@@ -270,14 +319,168 @@ static void test_release_restarts_for_what_came_in_flight(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, nr, MANY);
 	rcu_read_lock_trace();
 	memalloc_test_free_all(ma, objs + MANY / 2, MANY / 2);
-	first = test_wait_for(READ_ONCE(pool->release.waiting.nr));
+	first = test_wait_for(bpf_mem_gp_is_waiting(&shard->release));
 	memalloc_test_free_all(ma, objs, MANY / 2);
-	second = test_wait_for(READ_ONCE(pool->surplus.nr));
+	memalloc_test_settle(test_pool(ma));
+	second = bpf_mem_gp_is_waiting(&shard->release) && !bpf_mem_queue_empty(&shard->surplus);
 	rcu_read_unlock_trace();
 	KUNIT_EXPECT_TRUE(test, first);
 	KUNIT_EXPECT_TRUE(test, second);
-	done = test_wait_for(engine_idle(&pool->release) && !READ_ONCE(pool->surplus.nr));
+	done = test_wait_for(nothing_waits_for_slab(test_pool(ma)));
 	KUNIT_EXPECT_TRUE_MSG(test, done, "surplus stays");
+}
+
+/*
+ * However many are freed at once: what goes to the slab goes from a task that can
+ * be preempted. It was two million in one callback of RCU.
+ */
+#define STORED	100000
+
+static atomic_t destructed, outside_task;
+
+static void watch_context(void *obj, void *ctx)
+{
+	atomic_inc(&destructed);
+	/* Callbacks of RCU have softirqs off where they run in a thread. */
+	if (!in_task() || in_softirq() || irqs_disabled())
+		atomic_inc(&outside_task);
+}
+
+static void many_go_from_tasks_only(struct kunit *test,
+				    void (*free_all)(struct bpf_mem_alloc *ma, void **objs,
+						     unsigned int nr))
+{
+	void **objs = kvcalloc(STORED, sizeof(*objs), GFP_KERNEL);
+	struct bpf_mem_alloc ma = {};
+	long before = test_live();
+	unsigned int nr = 0;
+	long most, less;
+	bool gone;
+
+	KUNIT_ASSERT_NOT_NULL(test, objs);
+	atomic_set(&destructed, 0);
+	atomic_set(&outside_task, 0);
+	if (!bpf_mem_alloc_init(&ma, 64, false)) {
+		bpf_mem_alloc_set_dtor(&ma, watch_context, NULL, NULL);
+		nr = memalloc_test_fill(&ma, objs, STORED);
+		most = test_live() - before;
+		free_all(&ma, objs, nr);
+		gone = test_wait_for(atomic_read(&destructed) >= STORED / 2);
+		KUNIT_EXPECT_TRUE(test, gone);
+		less = atomic_read(&destructed);
+		bpf_mem_alloc_destroy(&ma);
+		gone = test_wait_for(test_live() == before);
+		KUNIT_EXPECT_TRUE(test, gone);
+		KUNIT_EXPECT_GE(test, atomic_read(&destructed), most);
+		kunit_info(test, "%ld of %ld went before the allocator\n", less, most);
+	}
+	kvfree(objs);
+	KUNIT_EXPECT_EQ(test, nr, STORED);
+	KUNIT_EXPECT_EQ(test, atomic_read(&outside_task), 0);
+}
+
+static void test_many_freed_go_from_tasks_only(struct kunit *test)
+{
+	many_go_from_tasks_only(test, memalloc_test_free_all);
+}
+
+static void test_many_freed_by_rcu_go_from_tasks_only(struct kunit *test)
+{
+	many_go_from_tasks_only(test, free_rcu_all);
+}
+
+/*
+ * Who defers the first object of a CPU asks for somebody to collect it. A request
+ * that came while another one ran was lost once, and the object stayed.
+ */
+#define ROUNDS	300
+
+struct deferrer {
+	struct bpf_mem_alloc *ma;
+	void **objs;		/* one for each CPU */
+	atomic_t late;
+};
+
+static void defer_own(void *arg)
+{
+	struct deferrer *deferrer = arg;
+	unsigned int cpu = smp_processor_id();
+
+	bpf_mem_cache_free_rcu(deferrer->ma, deferrer->objs[cpu]);
+}
+
+/* Without a nudge from the test: it looks, and asks for nothing. */
+static bool all_collected(struct bpf_mem_pool *pool)
+{
+	struct bpf_mem_shard *shard;
+	unsigned int i;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		if (!llist_empty(&per_cpu_ptr(bpf_mem_cpus(pool), cpu)->mag.deferred) ||
+		    READ_ONCE(per_cpu_ptr(bpf_mem_cpus(pool), cpu)->waiting))
+			return false;
+	}
+	bpf_mem_for_each_shard(shard, pool, i) {
+		if (!engine_idle(&shard->reuse))
+			return false;
+	}
+	return true;
+}
+
+static void test_last_deferred_objects_come_back(struct kunit *test)
+{
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
+	struct deferrer deferrer = { .ma = ma };
+	unsigned int cpu, round, alone;
+	bool back = true;
+
+	deferrer.objs = kunit_kcalloc(test, nr_cpu_ids, sizeof(void *), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, deferrer.objs);
+	for (round = 0; round < ROUNDS && back; round++) {
+		for_each_online_cpu(cpu) {
+			deferrer.objs[cpu] = memalloc_test_cache_get(ma);
+			KUNIT_ASSERT_NOT_NULL(test, deferrer.objs[cpu]);
+		}
+		/* All at once, or one after the other while the engine runs. */
+		if (round & 1) {
+			on_each_cpu(defer_own, &deferrer, true);
+		} else {
+			for_each_online_cpu(cpu) {
+				alone = cpu;
+				smp_call_function_single(alone, defer_own, &deferrer, true);
+				if (round & 2)
+					usleep_range(10 * (round % 50), 10 * (round % 50) + 20);
+			}
+		}
+		back = test_wait_for(all_collected(test_pool(ma)));
+	}
+	KUNIT_EXPECT_TRUE_MSG(test, back, "left on a deferred list in round %u", round);
+	memalloc_test_settle(test_pool(ma));
+	KUNIT_EXPECT_EQ(test, bpf_mem_pool_used(test_pool(ma)), 0);
+}
+
+/* The one who frees may be on another CPU the next moment. */
+static void test_deferred_by_one_who_migrates(struct kunit *test)
+{
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
+	unsigned int cpu, round;
+	bool back = true;
+	void *obj;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "one CPU only");
+	for (round = 0; round < ROUNDS / 10 && back; round++) {
+		for_each_online_cpu(cpu) {
+			obj = memalloc_test_cache_get(ma);
+			KUNIT_ASSERT_NOT_NULL(test, obj);
+			set_cpus_allowed_ptr(current, cpumask_of(cpu));
+			bpf_mem_cache_free_rcu(ma, obj);
+			set_cpus_allowed_ptr(current, cpu_online_mask);
+		}
+		back = test_wait_for(all_collected(test_pool(ma)));
+	}
+	KUNIT_EXPECT_TRUE_MSG(test, back, "left on a deferred list in round %u", round);
 }
 
 /* Held 2 GB once, until RCU was told to hurry. */
@@ -310,6 +513,10 @@ static struct kunit_case memalloc_gp_cases[] = {
 	KUNIT_CASE(test_burst_takes_waiting_objects_back),
 	KUNIT_CASE(test_engine_restarts_for_what_came_in_flight),
 	KUNIT_CASE(test_release_restarts_for_what_came_in_flight),
+	KUNIT_CASE_SLOW(test_many_freed_go_from_tasks_only),
+	KUNIT_CASE_SLOW(test_many_freed_by_rcu_go_from_tasks_only),
+	KUNIT_CASE_SLOW(test_last_deferred_objects_come_back),
+	KUNIT_CASE(test_deferred_by_one_who_migrates),
 	KUNIT_CASE(test_storm_of_free_rcu_is_bounded),
 	{}
 };

@@ -240,6 +240,7 @@ static void play_removal(struct kunit *test, bool replace)
 
 	KUNIT_ASSERT_EQ(test, install(fd, key, 5), 0);
 	KUNIT_EXPECT_GE(test, test_live(), empty + INNER_KEYS);
+	migrate_disable();
 	rcu_read_lock();
 	inner = outer->ops->map_lookup_elem(outer, &key);
 	before = count_wrong(inner);
@@ -252,6 +253,7 @@ static void play_removal(struct kunit *test, bool replace)
 	after = count_wrong(inner);
 	during = test_live();
 	rcu_read_unlock();
+	migrate_enable();
 	KUNIT_EXPECT_EQ(test, err, 0);
 	KUNIT_EXPECT_EQ(test, before, 0);
 	KUNIT_EXPECT_EQ(test, after, 0);

@@ -56,7 +56,7 @@ static void test_size_class_boundaries_above_192(struct kunit *test)
 
 static void test_alloc_of_every_size(struct kunit *test)
 {
-	struct bpf_mem_alloc *ma = memalloc_test_classes(test);
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
 	size_t size;
 
 	for (size = 0; size <= 4097; size++) {
@@ -157,7 +157,7 @@ static void test_null_may_be_freed(struct kunit *test)
 	bpf_mem_cache_free(fixed, NULL);
 	bpf_mem_cache_free_rcu(fixed, NULL);
 	bpf_mem_cache_raw_free(NULL);
-	KUNIT_EXPECT_EQ(test, test_this_cpu(fixed)->nr, 0);
+	KUNIT_EXPECT_EQ(test, test_this_cpu(fixed)->nr, test_pool(fixed)->mag.marks.first);
 	KUNIT_EXPECT_TRUE(test, llist_empty(&test_this_cpu(fixed)->deferred));
 }
 
@@ -269,6 +269,87 @@ static void test_raw_free_after_destroy(struct kunit *test)
 	bpf_mem_cache_raw_free(obj);
 }
 
+/* An object that goes past its allocator is the allocator's no longer. */
+static void test_raw_free_counts(struct kunit *test)
+{
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
+	struct bpf_mem_pool *pool = test_pool(ma);
+	void *objs[200];
+	unsigned int i, round;
+
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < ARRAY_SIZE(objs); i++) {
+			migrate_disable();
+			objs[i] = bpf_mem_cache_alloc_flags(ma, GFP_KERNEL);
+			migrate_enable();
+			KUNIT_ASSERT_NOT_NULL(test, objs[i]);
+			memalloc_test_sign(objs[i], 64);
+		}
+		memalloc_test_settle(pool);
+		KUNIT_EXPECT_EQ(test, bpf_mem_pool_used(pool), ARRAY_SIZE(objs));
+		for (i = 0; i < ARRAY_SIZE(objs); i++) {
+			KUNIT_EXPECT_TRUE(test, memalloc_test_signed(objs[i], 64));
+			bpf_mem_cache_raw_free(objs[i]);
+		}
+		memalloc_test_settle(pool);
+		KUNIT_EXPECT_EQ(test, bpf_mem_pool_used(pool), 0);
+		KUNIT_EXPECT_EQ(test, atomic_long_read(&pool->nr_slab),
+				pcpu_magazine_cached(&pool->mag) +
+				atomic_long_read(&pool->mag.nr_reclaimable));
+	}
+}
+
+/* The number of an allocator that is gone is nobody's, or another one's. */
+static void test_raw_free_counts_for_its_own_allocator(struct kunit *test)
+{
+	struct bpf_mem_alloc *other = memalloc_test_ma(test, 64, false), ma = {};
+	long used, held = atomic_long_read(&test_pool(other)->nr_slab);
+	void *objs[50];
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_init(&ma, 64, false), 0);
+	for (i = 0; i < ARRAY_SIZE(objs); i++) {
+		migrate_disable();
+		objs[i] = bpf_mem_cache_alloc_flags(&ma, GFP_KERNEL);
+		migrate_enable();
+	}
+	for (i = 0; i < ARRAY_SIZE(objs) / 2; i++)
+		bpf_mem_cache_raw_free(objs[i]);
+	used = bpf_mem_pool_used(test_pool(&ma));
+	bpf_mem_alloc_destroy(&ma);
+	for (; i < ARRAY_SIZE(objs); i++)
+		bpf_mem_cache_raw_free(objs[i]);
+	KUNIT_EXPECT_EQ(test, used, ARRAY_SIZE(objs) / 2);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&test_pool(other)->nr_slab), held);
+}
+
+/* What is as large as a user may ask for is refused, or is there; it does not warn. */
+#define LARGE_RESERVE	600000
+
+static void test_large_reserve(struct kunit *test)
+{
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 8, false);
+	unsigned long warned = test_taint(TAINT_WARN);
+	void **objs = kvcalloc(LARGE_RESERVE, sizeof(*objs), GFP_KERNEL);
+	unsigned int nr;
+	int err;
+
+	KUNIT_ASSERT_NOT_NULL(test, objs);
+	err = bpf_mem_alloc_reserve(ma, 0, LARGE_RESERVE);
+	if (err) {
+		KUNIT_EXPECT_EQ(test, err, -ENOMEM);
+		KUNIT_EXPECT_EQ(test, test_pool(ma)->mag.nr_reserved, 0);
+	} else {
+		nr = memalloc_test_burst(ma, objs, LARGE_RESERVE);
+		KUNIT_EXPECT_EQ(test, nr, LARGE_RESERVE);
+		KUNIT_EXPECT_EQ(test, bpf_mem_alloc_reserve(ma, 0, 0), 0);
+		memalloc_test_free_all(ma, objs, nr);
+	}
+	KUNIT_EXPECT_EQ(test, bpf_mem_alloc_reserve(ma, 0, U32_MAX), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, test_taint(TAINT_WARN), warned);
+	kvfree(objs);
+}
+
 static void test_alloc_flags(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
@@ -276,6 +357,7 @@ static void test_alloc_flags(struct kunit *test)
 	struct memalloc_test_slab *slab;
 	unsigned int nr;
 	void *obj;
+	bool came;
 
 	KUNIT_ASSERT_NOT_NULL(test, objs);
 	slab = memalloc_test_watch_slab(test);
@@ -284,10 +366,17 @@ static void test_alloc_flags(struct kunit *test)
 	nr = memalloc_test_fill(ma, objs, 1000);
 	KUNIT_EXPECT_LT(test, nr, 1000);
 	KUNIT_EXPECT_NULL(test, bpf_mem_cache_alloc_flags(ma, GFP_KERNEL));
-	atomic_set(&slab->refuse_from, 0);
-	KUNIT_EXPECT_NULL(test, bpf_mem_cache_alloc_flags(ma, GFP_ATOMIC | __GFP_NOWARN));
 	memalloc_test_settle(test_pool(ma));
-	nr += memalloc_test_fill(ma, objs + nr, 1);
+	/* Memory is back, and nobody has been told. */
+	local_irq_disable();
+	atomic_set(&slab->refuse_from, 0);
+	obj = bpf_mem_cache_alloc_flags(ma, GFP_ATOMIC | __GFP_NOWARN);
+	local_irq_enable();
+	KUNIT_EXPECT_NULL(test, obj);
+	came = test_wait_for((objs[nr] = memalloc_test_cache_get(ma)));
+	KUNIT_EXPECT_TRUE(test, came);
+	nr += came;
+	memalloc_test_settle(test_pool(ma));
 	local_irq_disable();
 	while (nr < 1000) {
 		objs[nr] = bpf_mem_cache_alloc_flags(ma, GFP_NOWAIT);
@@ -391,7 +480,7 @@ static void test_percpu_classes_cost_nothing_until_asked_for(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(class_sizes); i++)
 		KUNIT_EXPECT_NULL(test, bpf_mem_alloc(ma, class_sizes[i]));
 	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_percpu_unit_init(ma, 100), 0);
-	KUNIT_EXPECT_EQ(test, test_live(), before + 1);
+	KUNIT_EXPECT_EQ(test, test_live(), before + num_online_cpus());
 	KUNIT_EXPECT_NULL(test, bpf_mem_alloc(ma, 96));
 	KUNIT_EXPECT_NULL(test, bpf_mem_alloc(ma, 129));
 }
@@ -407,7 +496,7 @@ static void test_unit_init_twice(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, bpf_mem_alloc_percpu_unit_init(ma, class_sizes[i]), 0);
 		obj = memalloc_test_get(ma, class_sizes[i]);
 		KUNIT_ASSERT_NOT_NULL(test, obj);
-		memalloc_test_settle(ma->pools->pool[i]);
+		memalloc_test_settle(ma->owner->pool[i]);
 		live = test_live();
 		KUNIT_EXPECT_EQ(test, bpf_mem_alloc_percpu_unit_init(ma, class_sizes[i]), 0);
 		KUNIT_EXPECT_EQ_MSG(test, test_live(), live, "class %d", class_sizes[i]);
@@ -465,6 +554,9 @@ static struct kunit_case memalloc_cases[] = {
 	KUNIT_CASE_PARAM(test_objects_are_unique_and_apart, unit_size_gen_params),
 	KUNIT_CASE(test_free_through_another_allocator),
 	KUNIT_CASE(test_raw_free_after_destroy),
+	KUNIT_CASE(test_raw_free_counts),
+	KUNIT_CASE(test_raw_free_counts_for_its_own_allocator),
+	KUNIT_CASE_SLOW(test_large_reserve),
 	KUNIT_CASE(test_alloc_flags),
 	KUNIT_CASE(test_usercopy_into_exact_fit_object),
 	KUNIT_CASE(test_exact_fit_slot),

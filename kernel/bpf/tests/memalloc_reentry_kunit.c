@@ -192,6 +192,8 @@ static const struct scene {
 	{ "alloc and free in put", PCPU_MAGAZINE_SEAM_PUT, NESTED_ALLOC_FREE },
 	{ "alloc in slow put", PCPU_MAGAZINE_SEAM_PUT_SLOW, NESTED_ALLOC },
 	{ "free in slow put", PCPU_MAGAZINE_SEAM_PUT_SLOW, NESTED_FREE },
+	{ "alloc with a slot in hand", PCPU_MAGAZINE_SEAM_SLOT, NESTED_ALLOC },
+	{ "free with a slot in hand", PCPU_MAGAZINE_SEAM_SLOT, NESTED_FREE },
 };
 
 static void scene_desc(const struct scene *scene, char *desc)
@@ -297,28 +299,56 @@ static void refill_seam(enum pcpu_magazine_seam seam)
 	intrude();
 }
 
+/* Objects out and back in; refills come while the CPU has some left. */
+static unsigned int take_many(struct kunit *test, void **objs, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		objs[i] = memalloc_test_cache_get(trial.ma);
+		if (!objs[i])
+			break;
+		KUNIT_EXPECT_TRUE(test, memalloc_test_take(objs[i]));
+		if (test_refill_pending(test_pool(trial.ma)))
+			memalloc_test_settle(test_pool(trial.ma));
+	}
+	return i;
+}
+
+static void give_many(struct kunit *test, void **objs, unsigned int nr)
+{
+	while (nr--) {
+		KUNIT_EXPECT_TRUE(test, memalloc_test_drop(objs[nr]));
+		bpf_mem_cache_free(trial.ma, objs[nr]);
+	}
+}
+
 static void test_alloc_and_free_in_refill(struct kunit *test)
 {
 	void **objs = kunit_kcalloc(test, BURST, sizeof(*objs), GFP_KERNEL);
-	int round;
+	void **kept = kunit_kcalloc(test, STASH, sizeof(*kept), GFP_KERNEL);
+	unsigned int nr, round, nr_kept = 0;
 
 	KUNIT_ASSERT_NOT_NULL(test, objs);
+	KUNIT_ASSERT_NOT_NULL(test, kept);
 	memset(&trial, 0, sizeof(trial));
 	trial.ma = memalloc_test_ma(test, 64, false);
 	trial.op = NESTED_ALLOC_FREE;
 	pcpu_magazine_seam_set(refill_seam);
 	for (round = 0; round < 2 * ROUNDS; round++) {
-		play_round(objs);
+		nr = take_many(test, objs, BURST);
+		KUNIT_EXPECT_EQ(test, nr, BURST);
+		give_many(test, objs, nr);
 		/* Consume, so that the next round needs a refill again. */
-		if (trial.nr_stash < STASH / 2)
-			trial.nr_stash += memalloc_test_fill(trial.ma,
-							     trial.stash + trial.nr_stash, 60);
+		if (nr_kept < STASH / 2)
+			nr_kept += take_many(test, kept + nr_kept, 60);
 	}
 	pcpu_magazine_seam_set(NULL);
 	KUNIT_EXPECT_GT(test, trial.stops, 0);
 	KUNIT_EXPECT_GT(test, atomic_read(&trial.got), 0);
-	while (trial.nr_stash)
-		bpf_mem_cache_free(trial.ma, trial.stash[--trial.nr_stash]);
+	KUNIT_EXPECT_EQ(test, atomic_read(&trial.twice), 0);
+	give_many(test, kept, nr_kept);
+	give_many(test, trial.stash, trial.nr_stash);
 }
 
 /*
@@ -373,17 +403,18 @@ static void test_nested_alloc_finds_what_is_cached(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
 	void **objs = kunit_kcalloc(test, STASH, sizeof(*objs), GFP_KERNEL);
-	unsigned int nr, got, slots = test_pool(ma)->mag.marks.slots;
+	unsigned int nr, got, all, slots = test_depot_slots(test_pool(ma));
 	unsigned int batch = test_pool(ma)->mag.marks.batch;
 	unsigned long flags;
 
 	KUNIT_ASSERT_NOT_NULL(test, objs);
 	/* Two batches on the CPU, the rest in the depot: it is not full yet. */
-	nr = memalloc_test_fill(ma, objs, (slots + 1) * batch);
-	KUNIT_ASSERT_EQ(test, nr, (slots + 1) * batch);
+	all = min_t(unsigned int, (slots + 1) * batch, STASH);
+	nr = memalloc_test_fill(ma, objs, all);
+	KUNIT_ASSERT_EQ(test, nr, all);
 	memalloc_test_free_all(ma, objs, nr);
 	memalloc_test_settle(test_pool(ma));
-	nr = atomic_read(&test_pool(ma)->mag.nr_chains) * batch;
+	nr = test_depot_level(test_pool(ma));
 	KUNIT_EXPECT_GT(test, nr, 0);
 
 	local_irq_save(flags);
@@ -412,7 +443,7 @@ static void look_before_busy_is_clear(enum pcpu_magazine_seam seam)
 	if (seam != PCPU_MAGAZINE_SEAM_GET_KICKED || current != trial.victim || looked)
 		return;
 	looked = test_this_cpu(trial.ma)->busy;
-	refill_was_queued = bpf_mem_refill_pending(test_pool(trial.ma));
+	refill_was_queued = test_refill_pending(test_pool(trial.ma));
 }
 
 static void test_refill_is_queued_inside_critical_section(struct kunit *test)
@@ -426,7 +457,7 @@ static void test_refill_is_queued_inside_critical_section(struct kunit *test)
 	looked = false;
 	pcpu_magazine_seam_set(look_before_busy_is_clear);
 	local_irq_save(flags);
-	obj = bpf_mem_cache_alloc(trial.ma);	/* empty CPU: slow, below target */
+	obj = bpf_mem_cache_alloc(trial.ma);	/* empties the depot: a refill is due */
 	bpf_mem_cache_free(trial.ma, obj);
 	local_irq_restore(flags);
 	pcpu_magazine_seam_set(NULL);

@@ -149,7 +149,7 @@ static u64 held_bytes(struct replay *r)
 	u64 held = 0;
 
 	for (i = 0; i < r->nr_pools; i++) {
-		pool = r->pools[i].ma.pools->pool[0];
+		pool = r->pools[i].ma.owner->pool[0];
 		held += atomic_long_read(&pool->nr_slab) * bpf_mem_slab_footprint(pool);
 	}
 	return held;
@@ -363,7 +363,7 @@ static u64 count_of(struct replay *r, enum pcpu_magazine_event event)
 	u64 sum = 0;
 
 	for (i = 0; i < r->nr_pools; i++)
-		sum += pcpu_magazine_count(&r->pools[i].ma.pools->pool[0]->mag, event);
+		sum += pcpu_magazine_count(&r->pools[i].ma.owner->pool[0]->mag, event);
 	return sum;
 }
 
@@ -393,12 +393,11 @@ static void report(struct kunit *test, struct replay *r, const char *name)
 	kunit_info(test, "replay: {\"trace\": \"%s\", \"held_mean\": %llu, \"held_peak\": %llu, \"used_mean\": %llu, \"used_peak\": %llu}\n",
 		   name, div64_u64(fig->held_sum, time), fig->held_peak,
 		   div64_u64(fig->used_sum, time), fig->used_peak);
-	kunit_info(test, "replay: {\"trace\": \"%s\", \"refills\": %llu, \"refilled_objects\": %llu, \"batches_from_depot\": %llu, \"batches_to_depot\": %llu, \"stolen\": %llu}\n",
+	kunit_info(test, "replay: {\"trace\": \"%s\", \"refills\": %llu, \"refilled_objects\": %llu, \"batches_from_depot\": %llu, \"batches_to_depot\": %llu}\n",
 		   name, count_of(r, PCPU_MAGAZINE_REFILLS), count_of(r, PCPU_MAGAZINE_NEW),
-		   count_of(r, PCPU_MAGAZINE_FETCHED), count_of(r, PCPU_MAGAZINE_RETURNED),
-		   count_of(r, PCPU_MAGAZINE_STOLEN));
+		   count_of(r, PCPU_MAGAZINE_FETCHED), count_of(r, PCPU_MAGAZINE_RETURNED));
 	for (i = 0; i < r->nr_pools; i++) {
-		struct bpf_mem_pool *pool = r->pools[i].ma.pools->pool[0];
+		struct bpf_mem_pool *pool = r->pools[i].ma.owner->pool[0];
 
 		kunit_info(test, "marks: {\"trace\": \"%s\", \"size\": %zu, \"low\": %u, \"high\": %u, \"batch\": %u}\n",
 			   name, bpf_mem_unit(pool), pool->mag.marks.low,

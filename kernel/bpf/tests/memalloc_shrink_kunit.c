@@ -22,14 +22,20 @@ static void **room(struct kunit *test)
 /* Fails at first, so that stock grows to what was asked for. */
 static void grow(struct kunit *test, struct bpf_mem_alloc *ma, void **objs)
 {
-	struct pcpu_magazine *mag = &test_pool(ma)->mag;
+	struct bpf_mem_pool *pool = test_pool(ma);
 	unsigned int got;
 
 	got = memalloc_test_burst(ma, objs, MANY);
 	memalloc_test_free_all(ma, objs, got);
-	memalloc_test_settle(test_pool(ma));
-	KUNIT_ASSERT_GE(test, pcpu_magazine_stock(mag), MANY / 2);
-	KUNIT_ASSERT_GT(test, mag->target, mag->marks.busy_target);
+	memalloc_test_settle(pool);
+	KUNIT_ASSERT_GE(test, pcpu_magazine_cached(&pool->mag), MANY / 2);
+	KUNIT_ASSERT_GT(test, pcpu_magazine_target(&test_shard(pool)->mag), pool->busy_target);
+}
+
+/* What CPUs have from the start and keep. */
+static long first_objects(struct bpf_mem_alloc *ma)
+{
+	return num_online_cpus() * test_pool(ma)->mag.marks.first;
 }
 
 static long held_by(struct bpf_mem_alloc *ma)
@@ -40,30 +46,57 @@ static long held_by(struct bpf_mem_alloc *ma)
 static void test_target_decays_and_stock_with_it(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
-	struct pcpu_magazine *mag = &test_pool(ma)->mag;
+	const struct pcpu_magazine_marks *marks = &test_pool(ma)->mag.marks;
+	struct pcpu_magazine_shard *shard = &test_shard(test_pool(ma))->mag;
 	void **objs = room(test);
 	bool decayed, trimmed;
 
 	grow(test, ma, objs);
-	decayed = test_wait_for(READ_ONCE(mag->target) == mag->marks.target);
-	KUNIT_EXPECT_TRUE_MSG(test, decayed, "target is %u", mag->target);
-	trimmed = test_wait_for(held_by(ma) <= mag->marks.high + 2 * mag->marks.batch);
+	decayed = test_wait_for(pcpu_magazine_target(shard) == 1);
+	KUNIT_EXPECT_TRUE_MSG(test, decayed, "target is %u", pcpu_magazine_target(shard));
+	trimmed = test_wait_for(held_by(ma) <= marks->high + 2 * marks->batch + first_objects(ma));
 	KUNIT_EXPECT_TRUE_MSG(test, trimmed, "%ld objects held", held_by(ma));
 }
 
-static void test_idle_allocator_keeps_two_batches(struct kunit *test)
+struct first_come {
+	struct bpf_mem_alloc *ma;
+	atomic_t served;
+};
+
+static void take_first(void *arg)
+{
+	struct first_come *come = arg;
+	void *objs[8];
+	unsigned int got;
+
+	got = memalloc_test_burst(come->ma, objs, test_pool(come->ma)->mag.marks.first);
+	atomic_add(got, &come->served);
+	memalloc_test_free_all(come->ma, objs, got);
+}
+
+static bool cpu_has_first(struct bpf_mem_alloc *ma)
+{
+	struct pcpu_magazine_cpu *c = test_this_cpu(ma);
+
+	return READ_ONCE(c->nr) == test_pool(ma)->mag.marks.first && !READ_ONCE(c->nr_spare);
+}
+
+static void test_idle_allocator_keeps_what_it_began_with(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
-	struct pcpu_magazine *mag = &test_pool(ma)->mag;
+	struct first_come come = { .ma = ma };
 	void **objs = room(test);
 	bool flushed;
+	long most;
 
+	most = test_pool(ma)->mag.marks.batch + first_objects(ma);
 	grow(test, ma, objs);
-	flushed = test_wait_for(held_by(ma) <= 2 * mag->marks.batch &&
-				!READ_ONCE(test_this_cpu(ma)->nr));
-	KUNIT_EXPECT_TRUE_MSG(test, flushed, "%ld objects held", held_by(ma));
-	KUNIT_EXPECT_EQ(test, test_this_cpu(ma)->nr_spare, 0);
-	/* Who comes now is served nevertheless. */
+	flushed = test_wait_for(held_by(ma) <= most && cpu_has_first(ma));
+	KUNIT_EXPECT_TRUE_MSG(test, flushed, "%ld objects held, %u on this CPU", held_by(ma),
+			      test_this_cpu(ma)->nr);
+	/* Who comes now is served nevertheless, on every CPU. */
+	on_each_cpu(take_first, &come, true);
+	KUNIT_EXPECT_EQ(test, atomic_read(&come.served), first_objects(ma));
 	KUNIT_EXPECT_GE(test, memalloc_test_burst(ma, objs, 8), 8);
 	memalloc_test_free_all(ma, objs, 8);
 }
@@ -72,20 +105,15 @@ static void test_idle_allocator_keeps_two_batches(struct kunit *test)
 static bool looks_make(bool (*cond)(struct bpf_mem_alloc *ma), struct bpf_mem_alloc *ma,
 		       struct bpf_mem_alloc *busy)
 {
-	return test_wait_for((bpf_mem_shrink_soon(test_pool(busy)), cond(ma)));
+	return test_wait_for((bpf_mem_look_soon(test_pool(busy)), cond(ma)));
 }
 
 static bool is_at_rest(struct bpf_mem_alloc *ma)
 {
 	struct bpf_mem_pool *pool = test_pool(ma);
 
-	return READ_ONCE(pool->at_rest) &&
-	       READ_ONCE(pool->last_out) == atomic_long_read(&pool->mag.nr_out);
-}
-
-static bool cpu_is_empty(struct bpf_mem_alloc *ma)
-{
-	return !READ_ONCE(test_this_cpu(ma)->nr);
+	/* At rest is said before a look, and taken back if it has seen something. */
+	return READ_ONCE(pool->at_rest) && READ_ONCE(pool->idle_looks) >= 10 && cpu_has_first(ma);
 }
 
 static bool was_seen_twice(struct bpf_mem_alloc *ma)
@@ -93,36 +121,56 @@ static bool was_seen_twice(struct bpf_mem_alloc *ma)
 	return READ_ONCE(test_pool(ma)->idle_looks) >= 2;
 }
 
+/* Objects in use become a chain of the depot, and nobody is told. */
+static void put_chain(struct kunit *test, struct bpf_mem_pool *pool, void **objs,
+		      unsigned int nr)
+{
+	struct llist_node *first = NULL, *node;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		node = &bpf_mem_obj_of(objs[i])->node;
+		node->next = first;
+		first = node;
+	}
+	KUNIT_ASSERT_TRUE(test, pcpu_magazine_put_chain(&test_shard(pool)->mag, first, nr));
+}
+
 static void test_pool_at_rest_is_passed_over(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
 	struct bpf_mem_alloc *busy = memalloc_test_ma(test, 64, false);
 	struct bpf_mem_pool *pool = test_pool(ma);
+	unsigned int batch = pool->mag.marks.batch;
 	void **objs = room(test);
-	bool met, pending;
+	unsigned long refills;
+	bool met;
 
-	KUNIT_ASSERT_EQ(test, memalloc_test_fill(ma, objs, 8), 8);
-	memalloc_test_free_all(ma, objs, 8);
+	KUNIT_ASSERT_EQ(test, memalloc_test_fill(ma, objs, 2 * batch), 2 * batch);
 	met = looks_make(is_at_rest, ma, busy);
 	KUNIT_ASSERT_TRUE(test, met);
-	KUNIT_EXPECT_EQ(test, test_this_cpu(ma)->nr, 0);
+	/* What the CPUs gave back made the depot say once more that it has grown. */
+	memalloc_test_settle(pool);
+	met = looks_make(is_at_rest, ma, busy);
+	KUNIT_ASSERT_TRUE(test, met);
 
 	/* A look would overwrite this. */
-	WRITE_ONCE(pool->last_seen, LONG_MAX);
+	WRITE_ONCE(pool->last_used, LONG_MAX);
 	WRITE_ONCE(test_pool(busy)->idle_looks, 0);
 	met = looks_make(was_seen_twice, busy, busy);
 	KUNIT_EXPECT_TRUE(test, met);
-	KUNIT_EXPECT_EQ(test, READ_ONCE(pool->last_seen), LONG_MAX);
+	KUNIT_EXPECT_EQ(test, READ_ONCE(pool->last_used), LONG_MAX);
 
 	/* A batch that moves is enough: there are plenty, no refill is asked for. */
-	atomic_set(&pool->mag.wanted, 2);
-	pcpu_magazine_refill(&pool->mag, GFP_KERNEL);
+	put_chain(test, pool, objs, batch);
+	put_chain(test, pool, objs + batch, batch);
+	refills = pcpu_magazine_count(&pool->mag, PCPU_MAGAZINE_REFILLS);
 	KUNIT_ASSERT_EQ(test, memalloc_test_burst(ma, objs, 1), 1);
-	pending = bpf_mem_refill_pending(pool);
-	KUNIT_EXPECT_FALSE(test, pending);
 	memalloc_test_free_all(ma, objs, 1);
-	KUNIT_EXPECT_GT(test, test_this_cpu(ma)->nr, 0);
-	met = looks_make(cpu_is_empty, ma, busy);
+	KUNIT_EXPECT_FALSE(test, cpu_has_first(ma));
+	memalloc_test_settle(pool);
+	KUNIT_EXPECT_EQ(test, pcpu_magazine_count(&pool->mag, PCPU_MAGAZINE_REFILLS), refills);
+	met = looks_make(cpu_has_first, ma, busy);
 	KUNIT_EXPECT_TRUE_MSG(test, met, "%u objects on the CPU", test_this_cpu(ma)->nr);
 }
 
@@ -135,7 +183,8 @@ static void test_idle_allocator_keeps_its_reserve(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_reserve(ma, 0, 500), 0);
 	grow(test, ma, objs);
-	flushed = test_wait_for(held_by(ma) <= 500 + 2 * test_pool(ma)->mag.marks.batch);
+	flushed = test_wait_for(held_by(ma) <= 500 + test_pool(ma)->mag.marks.batch +
+				first_objects(ma));
 	KUNIT_EXPECT_TRUE_MSG(test, flushed, "%ld objects held", held_by(ma));
 	got = memalloc_test_burst(ma, objs, 500);
 	KUNIT_EXPECT_EQ(test, got, 500);
@@ -145,18 +194,16 @@ static void test_idle_allocator_keeps_its_reserve(struct kunit *test)
 static void test_memory_pressure_empties_the_depot(struct kunit *test)
 {
 	unsigned long before, after, freed;
-	struct pcpu_magazine *mag;
+	const struct pcpu_magazine_marks *marks;
 	struct bpf_mem_alloc *ma;
 	void **objs = room(test);
 	unsigned int got;
 	bool gone;
 
 	/* First what other allocators have, which would spoil the balance. */
-	bpf_mem_shrink_scan(ULONG_MAX);
-	bpf_mem_gp_wait();
-	memalloc_test_rebase(test);
+	memalloc_test_shrink_others(test);
 	ma = memalloc_test_ma(test, 1000, false);
-	mag = &test_pool(ma)->mag;
+	marks = &test_pool(ma)->mag.marks;
 	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_reserve(ma, 0, 100), 0);
 	grow(test, ma, objs);
 	before = bpf_mem_shrink_count();
@@ -165,7 +212,7 @@ static void test_memory_pressure_empties_the_depot(struct kunit *test)
 	KUNIT_EXPECT_GE(test, before, MANY * 1000UL / 2 / PAGE_SIZE);
 	KUNIT_EXPECT_GE(test, freed, MANY * 1000UL / 2 / PAGE_SIZE);
 	KUNIT_EXPECT_LT(test, after, before / 4);
-	gone = test_wait_for(held_by(ma) <= 100 + mag->marks.high + mag->marks.batch);
+	gone = test_wait_for(held_by(ma) <= 100 + marks->high + marks->batch + first_objects(ma));
 	KUNIT_EXPECT_TRUE_MSG(test, gone, "%ld objects held", held_by(ma));
 	got = memalloc_test_burst(ma, objs, 100);
 	KUNIT_EXPECT_EQ(test, got, 100);
@@ -190,18 +237,26 @@ static int fill_there(void *arg)
 
 static unsigned int stock_of(struct bpf_mem_alloc *ma, unsigned int cpu)
 {
-	struct pcpu_magazine_cpu *c = per_cpu_ptr(ma->cpus, cpu);
+	struct pcpu_magazine_cpu *c = &per_cpu_ptr(ma->cpus, cpu)->mag;
 
 	return READ_ONCE(c->nr) + READ_ONCE(c->nr_spare);
 }
 
+/* Objects that no CPU has; those that went to the slab meanwhile were in a depot before. */
+static long put_aside(struct bpf_mem_pool *pool)
+{
+	return test_depot_level(pool) + atomic_long_read(&pool->mag.nr_reclaimable) -
+	       atomic_long_read(&pool->nr_slab);
+}
+
 static void test_offline_cpu_gives_its_stock_back(struct kunit *test)
 {
-	unsigned int cpu = cpumask_last(cpu_online_mask), stock, left, round;
+	unsigned int cpu = cpumask_last(cpu_online_mask), left, round;
 	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
 	struct visit visit = { .ma = ma, .objs = room(test) };
-	struct pcpu_magazine *mag = &test_pool(ma)->mag;
-	int err, depot;
+	struct bpf_mem_pool *pool = test_pool(ma);
+	long stock, depot;
+	int err;
 
 	if (num_online_cpus() < 2)
 		kunit_skip(test, "one CPU, which has to stay");
@@ -209,16 +264,16 @@ static void test_offline_cpu_gives_its_stock_back(struct kunit *test)
 	for (round = 0; round < 3; round++) {
 		KUNIT_ASSERT_EQ(test, smp_call_on_cpu(cpu, fill_there, &visit, false), 0);
 		KUNIT_ASSERT_EQ(test, visit.got, 90);
-		memalloc_test_settle(test_pool(ma));
+		memalloc_test_settle(pool);
 		stock = stock_of(ma, cpu);
-		depot = atomic_read(&mag->nr_chains);
+		depot = put_aside(pool);
 		KUNIT_EXPECT_GT(test, stock, 0);
 		err = remove_cpu(cpu);
 		KUNIT_ASSERT_EQ(test, err, 0);
 		left = stock_of(ma, cpu);
 		KUNIT_EXPECT_EQ(test, left, 0);
-		KUNIT_EXPECT_GT(test, atomic_read(&mag->nr_chains), depot);
-		KUNIT_EXPECT_EQ(test, bpf_mem_alloc_used(ma), 0);
+		KUNIT_EXPECT_EQ(test, put_aside(pool), depot + stock);
+		KUNIT_EXPECT_EQ(test, bpf_mem_pool_used(pool), 0);
 		KUNIT_ASSERT_EQ(test, add_cpu(cpu), 0);
 	}
 }
@@ -231,7 +286,7 @@ static void test_offline_cpu_gives_its_stock_back(struct kunit *test)
 
 static struct kunit_case memalloc_shrink_cases[] = {
 	KUNIT_CASE_SLOW(test_target_decays_and_stock_with_it),
-	KUNIT_CASE_SLOW(test_idle_allocator_keeps_two_batches),
+	KUNIT_CASE_SLOW(test_idle_allocator_keeps_what_it_began_with),
 	KUNIT_CASE_SLOW(test_pool_at_rest_is_passed_over),
 	KUNIT_CASE_SLOW(test_idle_allocator_keeps_its_reserve),
 	KUNIT_CASE(test_memory_pressure_empties_the_depot),

@@ -248,7 +248,7 @@ static void test_one_allocates_another_frees(struct kunit *test)
 	asked = atomic_read(&slab->objects) - workers[0].objects_when_warm;
 	held = test_live() - before;
 	limit = test_pool(ma)->mag.marks.batch *
-		(2 * num_online_cpus() + test_pool(ma)->mag.marks.slots);
+		(2 * num_online_cpus() + test_depot_slots(test_pool(ma)));
 	kunit_info(test, "%d asked of the slab for %d once warm, %ld held, %lu missed\n",
 		   asked, OPERATIONS * 9 / 10, held, workers[0].missed);
 	KUNIT_EXPECT_EQ(test, workers[0].wrong, 0);

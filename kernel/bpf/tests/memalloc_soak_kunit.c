@@ -165,7 +165,7 @@ static int soak_nmi(unsigned int cmd, struct pt_regs *regs)
 	if (!in_nmi())
 		atomic_inc(&soak.wrong);
 	atomic_inc(&soak.nmis);
-	if (raw_cpu_ptr(soak.fixed->cpus)->busy)
+	if (test_this_cpu(soak.fixed)->busy)
 		atomic_inc(&soak.nmis_busy);
 	for (i = 0; i < 4; i++)
 		step(&c->nmi, &c->nmi_rnd);
@@ -425,26 +425,18 @@ static void empty_cpus(void)
 	migrate_enable();
 }
 
-/* Once demand has gone: what CPUs may hold, and a depot of usual size. */
+/* Once demand has gone: what CPUs may hold, and what is not trimmed of a depot. */
 static long allowed(struct bpf_mem_alloc *ma)
 {
-	const struct pcpu_magazine *mag = &test_pool(ma)->mag;
+	const struct pcpu_magazine_pool *mag = &test_pool(ma)->mag;
 
 	return num_possible_cpus() * (mag->marks.high + mag->marks.batch) +
-	       mag->marks.slots * mag->marks.batch + mag->nr_reserved;
+	       mag->nr_shards * 2 * mag->marks.batch + mag->nr_reserved;
 }
 
 static bool held_is_allowed(struct bpf_mem_alloc *ma)
 {
 	return atomic_long_read(&test_pool(ma)->nr_slab) <= allowed(ma);
-}
-
-/* Have other allocators give back now what the shrinker would take in between. */
-static void shrink_others(struct kunit *test)
-{
-	bpf_mem_shrink_scan(ULONG_MAX);
-	bpf_mem_gp_wait();
-	memalloc_test_rebase(test);
 }
 
 static void test_soak(struct kunit *test)
@@ -456,7 +448,8 @@ static void test_soak(struct kunit *test)
 	struct rnd_state rnd;
 	bool fine;
 
-	shrink_others(test);
+	memalloc_test_shrink_others(test);
+	memalloc_test_others_shrink(test);
 	memset(&soak, 0, sizeof(soak));
 	prandom_seed_state(&rnd, seed);
 	soak.fixed = memalloc_test_ma(test, 64, false);
@@ -488,7 +481,7 @@ static void test_soak(struct kunit *test)
 	if (soak.have_nmi)
 		KUNIT_EXPECT_GE(test, atomic_read(&soak.nmis), nmis);
 	/* What waits for RCU counts as in use until it is collected. */
-	KUNIT_EXPECT_TRUE(test, test_wait_for(!bpf_mem_alloc_used(soak.fixed)));
+	KUNIT_EXPECT_TRUE(test, test_wait_for(!bpf_mem_pool_used(test_pool(soak.fixed))));
 	fine = test_wait_for(held_is_allowed(soak.fixed)) ||
 	       test_wait_for(held_is_allowed(soak.fixed));
 	KUNIT_EXPECT_TRUE_MSG(test, fine, "%ld objects held, %ld would be fine",

@@ -244,7 +244,26 @@ static long in_use(struct bpf_map *map)
 {
 	struct bpf_local_storage_map *smap = storage_map(map);
 
-	return bpf_mem_alloc_used(&smap->selem_ma) + bpf_mem_alloc_used(&smap->storage_ma);
+	return bpf_mem_pool_used(test_pool(&smap->selem_ma)) +
+	       bpf_mem_pool_used(test_pool(&smap->storage_ma));
+}
+
+/* Objects that a map's allocators have from the slab. */
+static long held_by(struct bpf_map *map)
+{
+	struct bpf_local_storage_map *smap = storage_map(map);
+
+	return atomic_long_read(&test_pool(&smap->selem_ma)->nr_slab) +
+	       atomic_long_read(&test_pool(&smap->storage_ma)->nr_slab);
+}
+
+/* Refills that are under way have ended on return. */
+static void settle(struct bpf_map *map)
+{
+	struct bpf_local_storage_map *smap = storage_map(map);
+
+	memalloc_test_settle(test_pool(&smap->selem_ma));
+	memalloc_test_settle(test_pool(&smap->storage_ma));
 }
 
 /* As a sleepable program that says so. */
@@ -258,6 +277,15 @@ static const bool uses_mem_alloc;
 static long in_use(struct bpf_map *map)
 {
 	return 0;
+}
+
+static long held_by(struct bpf_map *map)
+{
+	return 0;
+}
+
+static void settle(struct bpf_map *map)
+{
 }
 
 static void *sleepable_update(struct task_struct *task, struct bpf_map *map, void *value)
@@ -465,12 +493,14 @@ static void test_storage_goes_with_its_map(struct kunit *test)
 {
 	union bpf_attr attr = attr_of(test, kind_of(test));
 	struct crowd *crowd = make_crowd(test);
-	unsigned int wrong = 0, nr;
+	unsigned int wrong = 0, nr, i;
 	u8 value[64] = {};
 	long before, during;
 	int fd;
 
 	wrong += gather(test, crowd, 0);
+	for (i = 0; i < MAPS; i++)
+		settle(crowd->map[i]);
 	before = test_live();
 	fd = test_map_try(&attr);
 	for (nr = 0; nr < crowd->nr; nr++)
@@ -784,6 +814,75 @@ static void test_sleepable_update_needs_no_stock(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, test_wait_for(!count_values(map)));
 }
 
+/* Nor need user space try again: no refill comes in an interrupt, and it does not matter. */
+
+#define MANY_OWNERS	200
+
+static void test_system_call_needs_no_stock(struct kunit *test)
+{
+	const struct storage_kind *kind = kind_of(test);
+	struct owner *owners = kunit_kcalloc(test, MANY_OWNERS, sizeof(*owners), GFP_KERNEL);
+	int fd = make_map(test), err, last = 0;
+	struct bpf_map *map = test_map(test, fd);
+	u32 nr, made = 0, failed = 0, strange = 0;
+	struct memalloc_test_slab *slab;
+	u8 value[64];
+
+	KUNIT_ASSERT_NOT_NULL(test, owners);
+	while (made < MANY_OWNERS && !kind->make(&owners[made]))
+		made++;
+	slab = memalloc_test_watch_slab(test);
+	atomic_set(&slab->refuse_atomic, 1);
+	for (nr = 0; nr < made; nr++) {
+		make_value(value, sizeof(value), nr);
+		err = test_sys_update(fd, &owners[nr].fd, value, BPF_NOEXIST);
+		failed += !!err;
+		last = err ?: last;
+	}
+	atomic_set(&slab->refuse_atomic, 0);
+	for (nr = 0; nr < made; nr++) {
+		make_value(value, sizeof(value), nr);
+		strange += look(map, &owners[nr], value) != 0;
+	}
+	while (made)
+		kind->end(&owners[--made]);
+	KUNIT_EXPECT_EQ(test, nr, MANY_OWNERS);
+	KUNIT_EXPECT_EQ_MSG(test, failed, 0, "last error %d", last);
+	KUNIT_EXPECT_EQ(test, strange, 0);
+	KUNIT_EXPECT_TRUE(test, test_wait_for(!count_values(map)));
+}
+
+/*
+ * A value that user space deletes goes to the slab past its allocator, which has
+ * to know, or it would seem to hold ever more.
+ */
+static void test_deleted_values_are_counted_off(struct kunit *test)
+{
+	const struct storage_kind *kind = kind_of(test);
+	long live = test_live(), made;
+	struct owner owner;
+	u32 round, failed = 0;
+	struct bpf_map *map;
+	u8 value[64] = {};
+	int fd;
+
+	fd = make_map(test);
+	map = test_map(test, fd);
+	/* Nobody else makes or frees objects meanwhile. */
+	made = test_live() - live;
+	KUNIT_EXPECT_EQ(test, held_by(map), made);
+	begin(test, &owner);
+	for (round = 0; round < 500; round++) {
+		failed += !!put(fd, &owner, value, BPF_NOEXIST);
+		failed += !!test_sys_delete(fd, &owner.fd);
+	}
+	KUNIT_EXPECT_EQ(test, failed, 0);
+	kind->end(&owner);
+	KUNIT_EXPECT_TRUE(test, test_wait_for(!in_use(map)));
+	KUNIT_EXPECT_TRUE_MSG(test, test_wait_for(held_by(map) == test_live() - live),
+			      "%ld held, but %ld are there", held_by(map), test_live() - live);
+}
+
 static struct kunit_case memalloc_storage_cases[] = {
 	KUNIT_CASE_PARAM(test_attributes_are_checked, kind_gen_params),
 	KUNIT_CASE_PARAM(test_update_lookup_delete, sized_kind_gen_params),
@@ -794,6 +893,8 @@ static struct kunit_case memalloc_storage_cases[] = {
 	KUNIT_CASE_PARAM(test_delete_while_another_cpu_updates, kind_gen_params),
 	KUNIT_CASE_PARAM(test_deleted_value_outlives_its_readers, kind_gen_params),
 	KUNIT_CASE(test_sleepable_update_needs_no_stock),
+	KUNIT_CASE_PARAM(test_system_call_needs_no_stock, kind_gen_params),
+	KUNIT_CASE_PARAM(test_deleted_values_are_counted_off, kind_gen_params),
 	{}
 };
 

@@ -11,10 +11,14 @@
 
 #define FIXTURE_MA	8
 
+/* More than one is needed only while other CPUs are at work. */
+#define SETTLE_ROUNDS	10
+
 struct fixture {
 	long live;
 	unsigned int nr;
 	struct bpf_mem_alloc ma[FIXTURE_MA];
+	bool others_shrink;
 };
 
 static long held_by(const struct bpf_mem_alloc *ma)
@@ -23,9 +27,9 @@ static long held_by(const struct bpf_mem_alloc *ma)
 	unsigned int i;
 	long held = 0;
 
-	if (!ma->pools)
+	if (!ma->owner)
 		return 0;
-	bpf_mem_for_each_pool(pool, ma->pools, i)
+	bpf_mem_for_each_pool(pool, ma->owner, i)
 		held += atomic_long_read(&pool->nr_slab);
 	return held;
 }
@@ -52,18 +56,26 @@ void memalloc_test_exit(struct kunit *test)
 	struct fixture *fix = test->priv;
 	bool balanced;
 
-	/* A refill that is under way on another CPU may still be in permit(). */
+	/* A refill that is under way, on another CPU or in a worker, may be in permit(). */
 	WRITE_ONCE(bpf_mem_test.permit, NULL);
-	WRITE_ONCE(bpf_mem_test.permit_pool, NULL);
 	synchronize_rcu();
+	flush_workqueue(bpf_mem_wq);
 	while (fix->nr)
 		bpf_mem_alloc_destroy(&fix->ma[--fix->nr]);
 	/* A case that was cut short has not freed what it held. */
 	if (test->status == KUNIT_FAILURE)
 		return;
 	/* Workers may still wait for grace periods. */
-	balanced = test_wait_for(test_live() == fix->live);
+	balanced = test_wait_for(test_live() == fix->live ||
+				 (fix->others_shrink && test_live() < fix->live));
 	KUNIT_EXPECT_TRUE_MSG(test, balanced, "%ld objects leaked", test_live() - fix->live);
+}
+
+void memalloc_test_others_shrink(struct kunit *test)
+{
+	struct fixture *fix = test->priv;
+
+	fix->others_shrink = true;
 }
 
 void memalloc_test_rebase(struct kunit *test)
@@ -71,6 +83,20 @@ void memalloc_test_rebase(struct kunit *test)
 	struct fixture *fix = test->priv;
 
 	fix->live = test_live();
+}
+
+void memalloc_test_shrink_others(struct kunit *test)
+{
+	unsigned int round;
+
+	bpf_mem_shrink_scan(ULONG_MAX);
+	/* A worker begins a grace period, perhaps after another one, and ends it. */
+	for (round = 0; round < 2; round++) {
+		flush_workqueue(bpf_mem_wq);
+		bpf_mem_gp_wait();
+	}
+	flush_workqueue(bpf_mem_wq);
+	memalloc_test_rebase(test);
 }
 
 static struct bpf_mem_alloc *managed_ma(struct kunit *test)
@@ -89,17 +115,6 @@ struct bpf_mem_alloc *memalloc_test_ma(struct kunit *test, int size, bool percpu
 	return ma;
 }
 
-struct bpf_mem_alloc *memalloc_test_classes(struct kunit *test)
-{
-	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 0, false);
-	unsigned int i;
-
-	for (i = 0; i < BPF_MEM_CLASSES; i++)
-		KUNIT_ASSERT_EQ(test, bpf_mem_alloc_reserve(ma, bpf_mem_class_size[i] -
-							    BPF_MEM_HEADER, 0), 0);
-	return ma;
-}
-
 struct bpf_mem_alloc *memalloc_test_percpu_classes(struct kunit *test)
 {
 	struct bpf_mem_alloc *ma = managed_ma(test);
@@ -108,21 +123,106 @@ struct bpf_mem_alloc *memalloc_test_percpu_classes(struct kunit *test)
 	return ma;
 }
 
-void memalloc_test_settle(struct bpf_mem_pool *pool)
+static bool is_at_work(struct bpf_mem_pool *pool)
 {
-	bpf_mem_refill_wait(pool);
+	struct bpf_mem_shard *shard;
+	unsigned int i;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		if (irq_work_is_busy(&per_cpu_ptr(bpf_mem_cpus(pool), cpu)->refill_work))
+			return true;
+	}
+	bpf_mem_for_each_shard(shard, pool, i) {
+		if (work_busy(&shard->work))
+			return true;
+	}
+	return false;
 }
 
-/* Pools ask the maker for pools, and it asks for their refills. */
+bool test_refill_pending(struct bpf_mem_pool *pool)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		if (irq_work_is_pending(&per_cpu_ptr(bpf_mem_cpus(pool), cpu)->refill_work))
+			return true;
+	}
+	return false;
+}
+
+/* Interrupts ask for workers, and callbacks of RCU may do so at any time. */
+void memalloc_test_settle(struct bpf_mem_pool *pool)
+{
+	struct bpf_mem_shard *shard;
+	unsigned int round, i;
+	int cpu;
+
+	for (round = 0; round < SETTLE_ROUNDS && is_at_work(pool); round++) {
+		for_each_possible_cpu(cpu)
+			irq_work_sync(&per_cpu_ptr(bpf_mem_cpus(pool), cpu)->refill_work);
+		bpf_mem_for_each_shard(shard, pool, i)
+			flush_work(&shard->work);
+	}
+}
+
+unsigned int test_depot_level(struct bpf_mem_pool *pool)
+{
+	struct bpf_mem_shard *shard;
+	unsigned int i, level = 0;
+
+	bpf_mem_for_each_shard(shard, pool, i)
+		level += pcpu_magazine_level(&shard->mag);
+	return level;
+}
+
+unsigned int test_depot_slots(struct bpf_mem_pool *pool)
+{
+	struct bpf_mem_shard *shard;
+	unsigned int i, slots = 0;
+
+	bpf_mem_for_each_shard(shard, pool, i)
+		slots += READ_ONCE(shard->mag.depot.nr_slots);
+	return slots;
+}
+
+unsigned int test_within_reach(struct bpf_mem_pool *pool)
+{
+	return pool->mag.marks.first + test_depot_level(pool);
+}
+
+unsigned int test_depot_at_first(struct bpf_mem_pool *pool)
+{
+	unsigned int batch = pool->mag.marks.batch;
+
+	if (pool->owner->nr > 1 || pool->area_size)
+		return 0;
+	if (pool->mag.nr_shards > 1 && num_online_cpus() * pool->mag.marks.first >= batch)
+		return 0;
+	return batch / 2 * 2;
+}
+
+void test_ignore_demand(struct bpf_mem_pool *pool)
+{
+	struct bpf_mem_shard *shard;
+	unsigned int i;
+
+	pool->busy_target = 0;
+	pool->target_limit = 0;
+	bpf_mem_for_each_shard(shard, pool, i)
+		pcpu_magazine_set_target(&shard->mag, 1);
+}
+
 static void settle_all(struct bpf_mem_alloc *ma)
 {
 	struct bpf_mem_pool *pool;
 	unsigned int i;
 
-	bpf_mem_for_each_pool(pool, ma->pools, i)
+	bpf_mem_for_each_pool(pool, ma->owner, i)
 		memalloc_test_settle(pool);
-	flush_work(&ma->pools->maker);
 }
+
+#define TRIES	3
 
 /* An allocation that found nothing has asked for a refill: let that run. */
 void *memalloc_test_get(struct bpf_mem_alloc *ma, size_t size)
@@ -130,7 +230,7 @@ void *memalloc_test_get(struct bpf_mem_alloc *ma, size_t size)
 	void *obj;
 	int try;
 
-	for (try = 0; try < 3; try++) {
+	for (try = 0; try < TRIES; try++) {
 		migrate_disable();
 		obj = bpf_mem_alloc(ma, size);
 		migrate_enable();
@@ -141,27 +241,18 @@ void *memalloc_test_get(struct bpf_mem_alloc *ma, size_t size)
 	return NULL;
 }
 
-/*
- * The per-CPU allocator has few areas for those who cannot sleep, and needs a
- * worker of its own to get more.
- */
-#define TRIES		3
-#define PERCPU_TRIES	10000
-
 void *memalloc_test_cache_get(struct bpf_mem_alloc *ma)
 {
-	int try, tries = test_pool(ma)->area_size ? PERCPU_TRIES : TRIES;
 	void *obj;
+	int try;
 
-	for (try = 0; try < tries; try++) {
+	for (try = 0; try < TRIES; try++) {
 		migrate_disable();
 		obj = bpf_mem_cache_alloc(ma);
 		migrate_enable();
 		if (obj)
 			return obj;
 		memalloc_test_settle(test_pool(ma));
-		if (try >= TRIES)
-			usleep_range(200, 1000);
 	}
 	return NULL;
 }

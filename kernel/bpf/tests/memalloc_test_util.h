@@ -33,21 +33,34 @@ long test_live(void);
 
 static inline struct bpf_mem_pool *test_pool(struct bpf_mem_alloc *ma)
 {
-	return ma->pools->pool[0];
+	return ma->owner->pool[0];
 }
 
-/* For cases that want to know how many objects a refill brings: one batch. */
-static inline void test_ignore_demand(struct bpf_mem_pool *pool)
+/* That of the CPU that the test runs on, and with up to eight CPUs the only one. */
+static inline struct bpf_mem_shard *test_shard(struct bpf_mem_pool *pool)
 {
-	pool->mag.target = 1;
-	pool->mag.marks.busy_target = 0;
-	pool->mag.marks.limit = 0;
+	return bpf_mem_this_shard(pool);
 }
 
 static inline struct pcpu_magazine_cpu *test_this_cpu(struct bpf_mem_alloc *ma)
 {
-	return raw_cpu_ptr(ma->cpus);
+	return &raw_cpu_ptr(ma->cpus)->mag;
 }
+
+/* For cases that want to know how many objects refills bring: one batch in a depot. */
+void test_ignore_demand(struct bpf_mem_pool *pool);
+/* Has a refill been asked for that has not begun? */
+bool test_refill_pending(struct bpf_mem_pool *pool);
+/* Objects in all depots, and chains that these have room for */
+unsigned int test_depot_level(struct bpf_mem_pool *pool);
+unsigned int test_depot_slots(struct bpf_mem_pool *pool);
+/* Objects of a fresh pool that this CPU can take: not what others have at first. */
+unsigned int test_within_reach(struct bpf_mem_pool *pool);
+/*
+ * Objects that the depot of a fresh pool is to have: a batch in two halves, where a
+ * fixed size is all that an allocator has and CPUs have not got as many.
+ */
+unsigned int test_depot_at_first(struct bpf_mem_pool *pool);
 
 /*
  * Suite hooks: every case must leave as many objects as it found, once its
@@ -57,16 +70,19 @@ int memalloc_test_init(struct kunit *test);
 void memalloc_test_exit(struct kunit *test);
 /* Objects of allocators that are not the test's have come or gone: count anew. */
 void memalloc_test_rebase(struct kunit *test);
+/* Have allocators that stay give back now what a shrinker would take in between. */
+void memalloc_test_shrink_others(struct kunit *test);
+/* CPUs go offline, and what allocators that stay had given to them goes with them. */
+void memalloc_test_others_shrink(struct kunit *test);
 
 /* An allocator that is destroyed when the case ends, if it still exists. */
 struct bpf_mem_alloc *memalloc_test_ma(struct kunit *test, int size, bool percpu);
-/* With size classes, each of which has stock of its own. */
-struct bpf_mem_alloc *memalloc_test_classes(struct kunit *test);
 struct bpf_mem_alloc *memalloc_test_percpu_classes(struct kunit *test);
 
 /* Allocate, and let the refill run if nothing is there. */
 void *memalloc_test_get(struct bpf_mem_alloc *ma, size_t size);
 void *memalloc_test_cache_get(struct bpf_mem_alloc *ma);
+/* Let interrupts and workers of a pool end that have been asked for. */
 void memalloc_test_settle(struct bpf_mem_pool *pool);
 
 /* Allocate @nr objects into @objs; returns how many came. */

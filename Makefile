@@ -9,11 +9,11 @@ TOOL := tools/testing/kunit
 unexport MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 export KSRC FORCE
 
-CHECKS := check-python check-model check-uml check-x86_64 check-kasan check-lint
+CHECKS := check-python check-model check-uml check-x86_64 check-shards check-kasan check-lint
 
 TIME ?= 10m
 
-.PHONY: help tree install check $(CHECKS) check-newest soak selftests bench bench-compare tune record clean
+.PHONY: help tree install check $(CHECKS) check-up check-newest soak selftests bench bench-compare tune record clean
 
 help: ## Show this list
 	@echo 'Run every suite:  ./$(TOOL)/kunit.py run'
@@ -39,12 +39,14 @@ check-python: ## Unit tests of our Python, and mypy
 check-model: ## The model of the magazine layer, in Spin
 check-uml: ## The suites on User-Mode Linux
 check-x86_64: ## The suites on x86_64 with 4 CPUs and lock debugging, in QEMU
+check-shards: ## The same kernel with a shard for each CPU
 check-kasan: ## The suites on User-Mode Linux with KASAN
 check-lint: ## shellcheck, checkpatch on files and commits, sparse
 
+check-up: ## The suites on x86_64 without SMP, with true NMIs
 check-newest: ## The suites on User-Mode Linux, 1 and 2 CPUs, on KSRC=newest
 
-$(CHECKS) check-newest: check-%:
+$(CHECKS) check-up check-newest: check-%:
 	@$(PYTHON) $(TOOL)/check $*
 
 soak: ## Everything at once on x86_64, for TIME=10m

@@ -458,10 +458,20 @@ bool pcpu_magazine_has_stock(struct pcpu_magazine_pool *pool)
 {
 	struct pcpu_magazine_shard *shard = this_shard(pool);
 	struct pcpu_magazine_cpu *c = raw_cpu_ptr(pool->cpus);
+	unsigned long stocked = READ_ONCE(pool->stocked);
+	unsigned int i;
 
-	/* The CPU may change it now, or be another one. */
-	return data_race(c->nr) || READ_ONCE(c->spare) || pcpu_magazine_level(shard) ||
-	       READ_ONCE(pool->stocked);
+	/* A hint: the CPU may change it now, or be another one. */
+	if (data_race(c->nr) || READ_ONCE(c->spare))
+		return true;
+	if (!pcpu_magazine_depot_is_empty(&shard->depot))
+		return true;
+	/* A bit may come after its chain is gone: look. */
+	for_each_set_bit(i, &stocked, pool->nr_shards) {
+		if (!pcpu_magazine_depot_is_empty(&pool->shards[i]->depot))
+			return true;
+	}
+	return false;
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_has_stock);
 

@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <linux/cpumask.h>
 #include <linux/gfp.h>
+#include <linux/kthread.h>
 #include <linux/panic.h>
 #include <linux/sched.h>
 #include <linux/smp.h>
@@ -144,6 +145,91 @@ static void test_overwrite_when_all_is_used_up(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, put(&s, nr, BPF_NOEXIST), -ENOMEM);
 	KUNIT_EXPECT_EQ(test, atomic_read(&slab->objects), 0);
 	atomic_set(&slab->refuse_from, 0);
+}
+
+/*
+ * User space on all CPUs at once, and no refill in an interrupt helps: nobody may
+ * have to try again while there is memory.
+ */
+
+#define USERS		8
+#define USER_KEYS	100
+
+struct user {
+	struct task_struct *task;
+	int fd;
+	u32 first;
+	u32 failed;
+	int last;
+	void *value;
+	atomic_t done;
+};
+
+static int user_thread(void *arg)
+{
+	struct user *u = arg;
+	u32 key;
+	int err;
+
+	for (key = u->first; key < u->first + USER_KEYS; key++) {
+		err = test_sys_update(u->fd, &key, u->value, BPF_NOEXIST);
+		u->failed += !!err;
+		u->last = err ?: u->last;
+		cond_resched();
+	}
+	atomic_set(&u->done, 1);
+	while (!kthread_should_stop())
+		usleep_range(200, 1000);
+	return 0;
+}
+
+static const struct user_kind {
+	const char *name;
+	enum bpf_map_type type;
+	u32 value_size;
+} user_kinds[] = {
+	{ "hash, 8 bytes", BPF_MAP_TYPE_HASH, 8 },
+	{ "hash, 70000 bytes", BPF_MAP_TYPE_HASH, 70000 },
+	{ "percpu hash, 8 bytes", BPF_MAP_TYPE_PERCPU_HASH, 8 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(user_kind, user_kinds, name);
+
+static void test_system_calls_on_all_cpus(struct kunit *test)
+{
+	const struct user_kind *kind = test->param_value;
+	union bpf_attr attr = {
+		.map_type = kind->type,
+		.map_flags = BPF_F_NO_PREALLOC,
+		.key_size = sizeof(u32),
+		.value_size = kind->value_size,
+		.max_entries = USERS * USER_KEYS,
+	};
+	struct user *users = kunit_kcalloc(test, USERS, sizeof(*users), GFP_KERNEL);
+	void *value = kunit_kzalloc(test, round_up(kind->value_size, 8) * num_possible_cpus(),
+				    GFP_KERNEL);
+	int fd = test_map_create(test, &attr);
+	struct memalloc_test_slab *slab;
+	u32 i;
+
+	KUNIT_ASSERT_NOT_NULL(test, users);
+	KUNIT_ASSERT_NOT_NULL(test, value);
+	slab = memalloc_test_watch_slab(test);
+	atomic_set(&slab->refuse_atomic, 1);
+	for (i = 0; i < USERS; i++) {
+		users[i] = (struct user){ .fd = fd, .first = i * USER_KEYS, .value = value };
+		users[i].task = kthread_run(user_thread, &users[i], "map_user/%u", i);
+	}
+	for (i = 0; i < USERS; i++) {
+		if (IS_ERR(users[i].task)) {
+			KUNIT_FAIL(test, "no thread");
+			continue;
+		}
+		KUNIT_EXPECT_TRUE(test, test_wait_for(atomic_read(&users[i].done)));
+		kthread_stop(users[i].task);
+		KUNIT_EXPECT_EQ_MSG(test, users[i].failed, 0, "last error %d", users[i].last);
+	}
+	atomic_set(&slab->refuse_atomic, 0);
 }
 
 #define ENTRIES		200
@@ -310,6 +396,7 @@ static void test_reserve_that_is_refused(struct kunit *test)
 
 static struct kunit_case memalloc_htab_memory_cases[] = {
 	KUNIT_CASE_PARAM(test_overwrite_when_all_is_used_up, memory_kind_gen_params),
+	KUNIT_CASE_PARAM(test_system_calls_on_all_cpus, user_kind_gen_params),
 	KUNIT_CASE_PARAM(test_exchange_in_a_full_map_without_memory, memory_kind_gen_params),
 	KUNIT_CASE_PARAM(test_making_a_map_with_a_reserve, reserve_gen_params),
 	KUNIT_CASE_PARAM(test_reserve_that_is_refused, reserve_gen_params),

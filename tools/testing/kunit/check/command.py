@@ -31,8 +31,11 @@ STEPS: Dict[str, Sequence[Step]] = {
 		 lint.sparse),
 }
 
-# Only when named: what Debian carries beside its release comes and goes.
+# Only when named: they take long, or what Debian carries beside its release comes and
+# goes.
 EXTRA_STEPS: Dict[str, Sequence[Step]] = {
+	'shards': (lambda context: suites.run(context, suites.SHARDS),),
+	'up': (lambda context: suites.run(context, suites.UP),),
 	'newest': (lambda context: suites.run(context, suites.UML),
 		   suites.run_uml_smp),
 }
@@ -58,7 +61,7 @@ def requirements(names: Sequence[str]) -> List[packages.Requirement]:
 		needed += packages.build('um')
 	if 'model' in names:
 		needed += packages.MODEL
-	if 'x86_64' in names:
+	if set(names) & {'x86_64', 'shards', 'up'}:
 		needed += packages.build('x86_64') + packages.qemu('x86_64')
 	if set(names) & {'python', 'lint'}:
 		needed += packages.LINT
@@ -95,10 +98,10 @@ def run_steps(context: Context, names: Sequence[str],
 def parser() -> argparse.ArgumentParser:
 	p = argparse.ArgumentParser(
 		prog='check', description=(__doc__ or '').split('\n\n')[1],
-		epilog='Steps, of which newest has to be named: '
+		epilog='Steps, of which shards, up and newest have to be named: '
 		f'{", ".join([*STEPS, *EXTRA_STEPS])}. KSRC in the environment names another base.')
 	p.add_argument('steps', nargs='*', metavar='STEP',
-		       help='what to check (default: everything but newest)')
+		       help='what to check (default: everything but shards, up and newest)')
 	p.add_argument('--soak', metavar='TIME', help='instead: everything at once on x86_64, for '
 		       'as long as that, for example 90s, 10m or 2h (make soak)')
 	return p

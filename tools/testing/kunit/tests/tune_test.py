@@ -111,7 +111,7 @@ class TestSearch(unittest.TestCase):
 		self.assertTrue(Setting(1, 16384, 16383).is_sane())
 
 	def test_default_is_that_of_the_kernel(self) -> None:
-		with open(os.path.join(REPO, 'kernel/bpf/memalloc_marks.c'),
+		with open(os.path.join(REPO, 'kernel/bpf/memalloc_watermarks.c'),
 			  encoding='utf-8') as f:
 			self.assertIn(f'{{ .low = {DEFAULT.low}, .high = {DEFAULT.high}, '
 				      f'.batch = {DEFAULT.batch} }}', f.read())

@@ -9,7 +9,7 @@ from typing import Collection, Dict, Iterator, List, Sequence, Tuple
 
 from lib.host import OverlayError
 
-# As in kernel/bpf/memalloc_marks.c: bytes that the numbers are for, and bytes
+# As in kernel/bpf/memalloc_watermarks.c: bytes that the numbers are for, and bytes
 # that a high watermark may stand for.
 MARK_UNIT = 256
 HIGH_LIMIT = 4 << 20

@@ -12,7 +12,7 @@ from tune.pareto import Trial
 
 _COLUMNS = ('workload', 'machine', 'low', 'high', 'batch', 'status', 'why', 'cpus', 'allocs',
 	    'failed', 'failed_task', 'failed_softirq', 'failed_hardirq', 'failed_nmi', 'refills',
-	    'refilled_objects', 'batches_from_depot', 'batches_to_depot', 'stolen', 'held_mean',
+	    'refilled_objects', 'batches_from_depot', 'batches_to_depot', 'held_mean',
 	    'held_peak', 'used_mean', 'used_peak', 'ops', 'cost', 'worst', 'attempts', 'seconds')
 
 

@@ -646,7 +646,7 @@ void bpf_mem_pool_exit(struct bpf_mem_pool *pool)
 static int __init bpf_mem_pool_init(void)
 {
 	shard_cache = KMEM_CACHE(bpf_mem_shard, SLAB_PANIC);
-	bpf_mem_wq = alloc_workqueue("bpf_mem", WQ_UNBOUND, 0);
+	bpf_mem_wq = alloc_workqueue("bpf_mem", WQ_UNBOUND | WQ_HIGHPRI, 0);
 	return bpf_mem_wq ? 0 : -ENOMEM;
 }
 subsys_initcall(bpf_mem_pool_init);

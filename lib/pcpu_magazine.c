@@ -457,6 +457,41 @@ notrace struct llist_node *pcpu_magazine_get(struct pcpu_magazine_cpu __percpu *
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_get);
 
+/**
+ * pcpu_magazine_hold() - have this CPU hold something, if there is any
+ * @pool: the pool
+ *
+ * What lies in a depot another CPU, which has seen it too, could take first.
+ *
+ * Context: Task context. Looks at no more depots than have something.
+ * Return: false if neither this CPU nor a depot has any.
+ */
+bool pcpu_magazine_hold(struct pcpu_magazine_pool *pool)
+{
+	struct llist_node *first = NULL;
+	struct pcpu_magazine_cpu *c;
+	unsigned int nr;
+	bool some;
+
+	preempt_disable();
+	c = raw_cpu_ptr(pool->cpus);
+	pcpu_magazine_enter(c);
+	cpu_look_after_spare(c);
+	some = c->nr || READ_ONCE(c->spare) || !llist_empty(&c->nested);
+	if (!some)
+		first = pcpu_magazine_fetch(c->shard, &nr) ?:
+			pcpu_magazine_fetch_far(c->shard, &nr);
+	if (first) {
+		c->loaded = first;
+		c->nr = nr;
+		pcpu_magazine_cpu_set_marks(c, false);
+	}
+	pcpu_magazine_leave(c);
+	preempt_enable();
+	return some || first;
+}
+EXPORT_SYMBOL_GPL(pcpu_magazine_hold);
+
 /* Giving */
 
 /* Stock is at the high watermark: give a batch away. */

@@ -140,20 +140,6 @@ bool pcpu_magazine_depot_is_full(struct pcpu_magazine_depot *depot)
 	return !(atomic64_read(&depot->free) & SLOT_MASK);
 }
 
-/**
- * pcpu_magazine_depot_is_empty() - is there no chain that could be taken?
- * @depot: the depot
- *
- * Unlike the level, which is raised before a chain can be taken.
- *
- * Context: Any.
- * Return: true if so at this moment.
- */
-bool pcpu_magazine_depot_is_empty(struct pcpu_magazine_depot *depot)
-{
-	return !(atomic64_read(&depot->full) & SLOT_MASK);
-}
-
 /* Add a part of @nr slots, numbered from @from on. */
 static int part_add(struct pcpu_magazine_depot *depot, unsigned int part, unsigned int from,
 		    unsigned int nr, gfp_t gfp)

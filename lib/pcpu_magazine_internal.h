@@ -16,7 +16,6 @@ int pcpu_magazine_depot_init(struct pcpu_magazine_depot *depot, unsigned int nr,
 int pcpu_magazine_depot_grow(struct pcpu_magazine_depot *depot, unsigned int nr, gfp_t gfp);
 void pcpu_magazine_depot_exit(struct pcpu_magazine_depot *depot);
 bool pcpu_magazine_depot_is_full(struct pcpu_magazine_depot *depot);
-bool pcpu_magazine_depot_is_empty(struct pcpu_magazine_depot *depot);
 unsigned int pcpu_magazine_depot_put(struct pcpu_magazine_depot *depot,
 				     struct llist_node *first, unsigned int nr);
 struct llist_node *pcpu_magazine_depot_get(struct pcpu_magazine_depot *depot, unsigned int *nr);

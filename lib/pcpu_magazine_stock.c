@@ -400,16 +400,20 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_is_low);
  *
  * Context: That of &pcpu_magazine_ops.alloc_bulk with @gfp; may run on several
  *	CPUs at a time. Adds or moves no more than @max batches.
- * Return: Objects added, or moved into the reserve.
+ * Return: Objects added, or moved into the reserve; -ENOMEM if some were wanted and
+ *	none came.
  */
-unsigned int pcpu_magazine_refill(struct pcpu_magazine_shard *shard, unsigned int max, gfp_t gfp)
+int pcpu_magazine_refill(struct pcpu_magazine_shard *shard, unsigned int max, gfp_t gfp)
 {
 	unsigned int batch = shard->pool->marks.batch, got, total = 0, moved = 0;
 	struct llist_node *first;
+	bool refused = false;
 
 	pcpu_magazine_event(shard, PCPU_MAGAZINE_REFILLS, 1);
 	for (; max && pcpu_magazine_reserve_is_short(shard->pool); max--) {
 		got = fill_reserve(shard, gfp, &total);
+		/* Unless another one has just filled it. */
+		refused = !got && pcpu_magazine_reserve_is_short(shard->pool);
 		if (!got)
 			break;
 		moved += got;
@@ -420,11 +424,12 @@ unsigned int pcpu_magazine_refill(struct pcpu_magazine_shard *shard, unsigned in
 			break;
 		first = alloc_chain(shard, shard->node, gfp, batch, &got);
 		total += got;
+		refused = !first;
 		if (!first)
 			break;
 		pcpu_magazine_hand_over(shard, first, got);
 	}
-	return max(total, moved);
+	return max(total, moved) ?: (refused ? -ENOMEM : 0);
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_refill);
 
@@ -446,34 +451,6 @@ void pcpu_magazine_grow(struct pcpu_magazine_shard *shard, unsigned int nr, gfp_
 	pcpu_magazine_depot_grow(&shard->depot, nr, gfp);
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_grow);
-
-/**
- * pcpu_magazine_has_stock() - is there anything that this CPU could take?
- * @pool: the pool
- *
- * Context: Any. A hint, as the caller may be moved to another CPU.
- * Return: true if so.
- */
-bool pcpu_magazine_has_stock(struct pcpu_magazine_pool *pool)
-{
-	struct pcpu_magazine_shard *shard = this_shard(pool);
-	struct pcpu_magazine_cpu *c = raw_cpu_ptr(pool->cpus);
-	unsigned long stocked = READ_ONCE(pool->stocked);
-	unsigned int i;
-
-	/* A hint: the CPU may change it now, or be another one. */
-	if (data_race(c->nr) || READ_ONCE(c->spare))
-		return true;
-	if (!pcpu_magazine_depot_is_empty(&shard->depot))
-		return true;
-	/* A bit may come after its chain is gone: look. */
-	for_each_set_bit(i, &stocked, pool->nr_shards) {
-		if (!pcpu_magazine_depot_is_empty(&pool->shards[i]->depot))
-			return true;
-	}
-	return false;
-}
-EXPORT_SYMBOL_GPL(pcpu_magazine_has_stock);
 
 /**
  * pcpu_magazine_take_missed() - how many calls on a CPU got nothing?

@@ -274,13 +274,12 @@ struct llist_node *pcpu_magazine_get(struct pcpu_magazine_cpu __percpu *cpus);
 void pcpu_magazine_put(struct pcpu_magazine_cpu __percpu *cpus, struct llist_node *obj);
 
 /* Stock */
+bool pcpu_magazine_hold(struct pcpu_magazine_pool *pool);
 unsigned int pcpu_magazine_prefill(struct pcpu_magazine_pool *pool, unsigned int cpu,
 				   unsigned int nr, gfp_t gfp);
-unsigned int pcpu_magazine_refill(struct pcpu_magazine_shard *shard, unsigned int max,
-				  gfp_t gfp);
+int pcpu_magazine_refill(struct pcpu_magazine_shard *shard, unsigned int max, gfp_t gfp);
 void pcpu_magazine_grow(struct pcpu_magazine_shard *shard, unsigned int nr, gfp_t gfp);
 bool pcpu_magazine_is_low(struct pcpu_magazine_shard *shard);
-bool pcpu_magazine_has_stock(struct pcpu_magazine_pool *pool);
 unsigned int pcpu_magazine_take_missed(struct pcpu_magazine_pool *pool, unsigned int cpu);
 int pcpu_magazine_reserve(struct pcpu_magazine_pool *pool, unsigned int nr, gfp_t gfp);
 bool pcpu_magazine_reserve_is_short(struct pcpu_magazine_pool *pool);

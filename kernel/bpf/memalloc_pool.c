@@ -273,7 +273,7 @@ static void fill_to_target(struct bpf_mem_shard *shard, gfp_t gfp)
 					   pool->mag.marks.batch);
 
 	for (; budget && is_below_target(shard) && !READ_ONCE(pool->stopping); budget--) {
-		if (!pcpu_magazine_refill(&shard->mag, 1, gfp))
+		if (pcpu_magazine_refill(&shard->mag, 1, gfp) <= 0)
 			break;
 		cond_resched();
 	}
@@ -296,7 +296,7 @@ static void refill_sleeping(struct bpf_mem_shard *shard)
 	}
 	/* Room first: without it a refill brings nothing. */
 	pcpu_magazine_grow(&shard->mag, pcpu_magazine_target(&shard->mag) + 1, gfp);
-	if (is_below_target(shard) && !pcpu_magazine_refill(&shard->mag, 1, gfp)) {
+	if (is_below_target(shard) && pcpu_magazine_refill(&shard->mag, 1, gfp) < 0) {
 		note_memory(pool, true, gfp);
 		if (missed && gfpflags_allow_blocking(gfp))
 			bpf_mem_collect(pool);
@@ -327,7 +327,7 @@ static void shard_work(struct work_struct *work)
 static unsigned int refill_from_irq(struct bpf_mem_shard *shard)
 {
 	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
-	unsigned int nr;
+	int nr;
 
 	if (!pcpu_magazine_is_low(&shard->mag) || current->flags & PF_MEMALLOC)
 		return 0;
@@ -337,8 +337,9 @@ static unsigned int refill_from_irq(struct bpf_mem_shard *shard)
 	WRITE_ONCE(pool->tried, jiffies);
 	nr = pcpu_magazine_refill(&shard->mag, pool->area_size ? BPF_MEM_IRQ_AREAS :
 						BPF_MEM_IRQ_BATCHES, GFP_NOWAIT);
-	if (nr)
-		follow_refills(shard);
+	if (nr <= 0)
+		return 0;
+	follow_refills(shard);
 	return nr;
 }
 
@@ -406,27 +407,30 @@ static void refill_irq(struct irq_work *work)
 }
 
 /**
- * bpf_mem_pool_prepare() - see to it that this CPU can take an object
+ * bpf_mem_pool_prepare() - see to it that this CPU has an object to take
  * @pool: the pool
  *
- * Does nothing if it can. At the limit of a memory cgroup reclaim runs now and
- * then, not for each call.
+ * At the limit of a memory cgroup reclaim runs now and then, not for each call.
  *
- * Context: Task context, may sleep. Adds one batch.
+ * Context: Task context, may sleep. Adds a batch, and another one or two only if
+ *	others were quicker to take what came.
  */
 void bpf_mem_pool_prepare(struct bpf_mem_pool *pool)
 {
 	struct bpf_mem_shard *shard;
+	unsigned int try;
 	gfp_t gfp;
 
-	if (pcpu_magazine_has_stock(&pool->mag))
-		return;
-	gfp = stock_gfp(pool, true);
-	shard = bpf_mem_this_shard(pool);
-	if (!pcpu_magazine_refill(&shard->mag, 1, gfp))
-		note_memory(pool, true, gfp);
-	else if (READ_ONCE(pool->refused))
-		want_refill(shard);
+	for (try = 0; !pcpu_magazine_hold(&pool->mag) && try < 3; try++) {
+		gfp = stock_gfp(pool, true);
+		shard = bpf_mem_this_shard(pool);
+		if (pcpu_magazine_refill(&shard->mag, 1, gfp) < 0) {
+			note_memory(pool, true, gfp);
+			return;
+		}
+		if (READ_ONCE(pool->refused))
+			want_refill(shard);
+	}
 }
 
 /**

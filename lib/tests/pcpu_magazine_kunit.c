@@ -400,7 +400,7 @@ unsigned int magtest_collect_deferred(struct magtest_pool *p)
 /* More batches than any target of these tests. */
 unsigned int magtest_refill(struct magtest_pool *p)
 {
-	return pcpu_magazine_refill(p->shard, 64, GFP_KERNEL);
+	return max(pcpu_magazine_refill(p->shard, 64, GFP_KERNEL), 0);
 }
 
 void magtest_flush(struct magtest_pool *p, unsigned int keep)

@@ -165,7 +165,7 @@ static void test_reserve_serves_any_cpu(struct kunit *test)
 
 /* A refill on top of one that fills the reserve */
 
-static unsigned int nested_added;
+static int nested_added;
 static unsigned int nested_steps;
 
 static void nested_refill(struct magtest_pool *p)

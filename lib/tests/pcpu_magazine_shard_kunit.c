@@ -202,7 +202,7 @@ static void test_get_takes_from_near_shard(struct kunit *test)
 	p->refuse = false;
 	for (n = 0; n < 3; n++)
 		stock(test, p, near);
-	KUNIT_ASSERT_TRUE(test, pcpu_magazine_has_stock(&p->mag));
+	KUNIT_ASSERT_TRUE(test, pcpu_magazine_hold(&p->mag));
 	p->refuse = true;
 	KUNIT_EXPECT_EQ(test, magtest_take_all(p), 3 * p->mag.marks.batch);
 	KUNIT_EXPECT_EQ(test, pcpu_magazine_count(&p->mag, PCPU_MAGAZINE_FETCHED), 3);
@@ -275,7 +275,7 @@ static void test_stocked_follows_each_depot(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, pcpu_magazine_level(p->shards[i]), 0);
 	}
 	KUNIT_EXPECT_EQ(test, p->mag.stocked, 0);
-	KUNIT_EXPECT_FALSE(test, pcpu_magazine_has_stock(&p->mag));
+	KUNIT_EXPECT_FALSE(test, pcpu_magazine_hold(&p->mag));
 	magtest_close(test, p, "pool");
 }
 
@@ -292,7 +292,7 @@ static void test_stocked_by_mistake_is_found_out(struct kunit *test)
 	set_bit(p->shard->index, &p->mag.stocked);
 	KUNIT_EXPECT_NULL(test, pcpu_magazine_fetch(p->shard, &nr));
 	KUNIT_EXPECT_EQ(test, p->mag.stocked, 0);
-	KUNIT_EXPECT_FALSE(test, pcpu_magazine_has_stock(&p->mag));
+	KUNIT_EXPECT_FALSE(test, pcpu_magazine_hold(&p->mag));
 	KUNIT_EXPECT_TRUE(test, pcpu_magazine_is_low(p->shard));
 	magtest_close(test, p, "pool");
 }

@@ -172,11 +172,11 @@ static bool more_steps(struct worker *w)
 
 /* Pools */
 
-static unsigned int refill_some(struct worker *w)
+static int refill_some(struct worker *w)
 {
 	unsigned int shard = pcpu_magazine_shard_of(raw_smp_processor_id());
 
-	return pcpu_magazine_refill(w->p->shards[shard], 2, GFP_NOWAIT);
+	return max(pcpu_magazine_refill(w->p->shards[shard], 2, GFP_NOWAIT), 0);
 }
 
 /* The user of the layer refills in such an interrupt. */

@@ -399,20 +399,20 @@ static void test_flush_of_dead_cpu(struct kunit *test)
 
 /* Looking */
 
-static void test_has_stock_as_long_as_get_finds_some(struct kunit *test)
+static void test_hold_as_long_as_get_finds_some(struct kunit *test)
 {
 	struct magtest_pool *p = magtest_open(test, &magtest_plain_ops, magtest_set(test));
 
-	KUNIT_EXPECT_FALSE(test, pcpu_magazine_has_stock(&p->mag));
+	KUNIT_EXPECT_FALSE(test, pcpu_magazine_hold(&p->mag));
 	magtest_refill(p);
 	p->refuse = true;
 	do {
-		KUNIT_ASSERT_EQ(test, pcpu_magazine_has_stock(&p->mag),
+		KUNIT_ASSERT_EQ(test, pcpu_magazine_hold(&p->mag),
 				pcpu_magazine_cached(&p->mag) > 0);
 	} while (magtest_take_out(p));
-	KUNIT_EXPECT_FALSE(test, pcpu_magazine_has_stock(&p->mag));
+	KUNIT_EXPECT_FALSE(test, pcpu_magazine_hold(&p->mag));
 	magtest_give_out(p);
-	KUNIT_EXPECT_TRUE(test, pcpu_magazine_has_stock(&p->mag));
+	KUNIT_EXPECT_TRUE(test, pcpu_magazine_hold(&p->mag));
 	magtest_close(test, p, "pool");
 }
 
@@ -490,7 +490,7 @@ static void test_drain_empties_all_places(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pcpu_magazine_cached(&p->mag), 0);
 	KUNIT_EXPECT_EQ(test, magtest_count(p, MAGTEST_POOL), 0);
 	KUNIT_EXPECT_EQ(test, magtest_count(p, MAGTEST_DEFERRED), 0);
-	KUNIT_EXPECT_FALSE(test, pcpu_magazine_has_stock(&p->mag));
+	KUNIT_EXPECT_FALSE(test, pcpu_magazine_hold(&p->mag));
 
 	/* It can be used again. */
 	KUNIT_EXPECT_EQ(test, pcpu_magazine_reserve(&p->mag, 0, GFP_KERNEL), 0);
@@ -516,7 +516,7 @@ static struct kunit_case pcpu_magazine_stock_cases[] = {
 	KUNIT_CASE_PARAM(test_flush_while_busy_does_nothing, set_gen_params),
 	KUNIT_CASE(test_flush_gathers_all_places),
 	KUNIT_CASE_PARAM(test_flush_of_dead_cpu, set_gen_params),
-	KUNIT_CASE_PARAM(test_has_stock_as_long_as_get_finds_some, set_gen_params),
+	KUNIT_CASE_PARAM(test_hold_as_long_as_get_finds_some, set_gen_params),
 	KUNIT_CASE(test_deferred_collected_from_all_cpus),
 	KUNIT_CASE(test_drain_empties_all_places),
 	{}

@@ -155,7 +155,7 @@ static void test_overwrite_when_all_is_used_up(struct kunit *test)
 #define USERS		8
 #define USER_KEYS	100
 
-struct user {
+struct map_user {
 	struct task_struct *task;
 	int fd;
 	u32 first;
@@ -167,7 +167,7 @@ struct user {
 
 static int user_thread(void *arg)
 {
-	struct user *u = arg;
+	struct map_user *u = arg;
 	u32 key;
 	int err;
 
@@ -205,7 +205,7 @@ static void test_system_calls_on_all_cpus(struct kunit *test)
 		.value_size = kind->value_size,
 		.max_entries = USERS * USER_KEYS,
 	};
-	struct user *users = kunit_kcalloc(test, USERS, sizeof(*users), GFP_KERNEL);
+	struct map_user *users = kunit_kcalloc(test, USERS, sizeof(*users), GFP_KERNEL);
 	void *value = kunit_kzalloc(test, round_up(kind->value_size, 8) * num_possible_cpus(),
 				    GFP_KERNEL);
 	int fd = test_map_create(test, &attr);
@@ -217,7 +217,7 @@ static void test_system_calls_on_all_cpus(struct kunit *test)
 	slab = memalloc_test_watch_slab(test);
 	atomic_set(&slab->refuse_atomic, 1);
 	for (i = 0; i < USERS; i++) {
-		users[i] = (struct user){ .fd = fd, .first = i * USER_KEYS, .value = value };
+		users[i] = (struct map_user){ .fd = fd, .first = i * USER_KEYS, .value = value };
 		users[i].task = kthread_run(user_thread, &users[i], "map_user/%u", i);
 	}
 	for (i = 0; i < USERS; i++) {

@@ -458,7 +458,7 @@ void bpf_mem_alloc_destroy(struct bpf_mem_alloc *ma)
 		return;
 	}
 	INIT_WORK(&owner->destroy_work, allocator_free_deferred);
-	queue_work(system_unbound_wq, &owner->destroy_work);
+	queue_work(bpf_mem_late_wq, &owner->destroy_work);
 }
 
 /**

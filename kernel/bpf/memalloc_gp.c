@@ -20,10 +20,14 @@
  * with reuse at once, and bpf_mem_free_rcu() promises one of RCU.
  *
  * Each shard has two engines (reuse, release) with at most one grace period under
- * way and one rcu_head. All is moved by the worker of the shard, where it can
- * be preempted; the callback of RCU only says that it is time. The worker looks
- * for more before it leaves an engine idle: no object waits for the next free to
- * come along.
+ * way and one rcu_head. Whoever moves objects past a grace period looks for more
+ * before it leaves the engine idle: no object waits for the next free to come along.
+ *
+ * What may be reused is moved by whoever comes - a refill in hard interrupt, the
+ * callback of RCU - a few batches at a time, and what is more by the worker of the
+ * shard, where it can be preempted: so a storm of free_rcu feeds the allocations
+ * that follow even if no worker gets to run. What goes to the slab only the worker
+ * moves; until then it can be taken back.
  */
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -34,7 +38,7 @@
 /* Objects that go to the slab between two looks whether somebody else should run. */
 #define RELEASE_BATCH	64
 
-/* The worker counts. */
+/* Who moves objects of an engine counts. */
 
 static void count_start(struct bpf_mem_shard *shard, struct bpf_mem_gp *gp)
 {
@@ -42,10 +46,11 @@ static void count_start(struct bpf_mem_shard *shard, struct bpf_mem_gp *gp)
 
 	WRITE_ONCE(pool->gp_used, true);
 	gp->started = ktime_get_mono_fast_ns();
+	gp->nr_objs_before = gp->nr_objs;
 	trace_bpf_mem_gp_start(pool->owner->id, bpf_mem_unit(pool), gp == &shard->reuse);
 }
 
-static void count_end(struct bpf_mem_shard *shard, struct bpf_mem_gp *gp, unsigned long nr)
+static void count_end(struct bpf_mem_shard *shard, struct bpf_mem_gp *gp)
 {
 	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
 	u64 wait = ktime_get_mono_fast_ns() - gp->started;
@@ -53,41 +58,35 @@ static void count_end(struct bpf_mem_shard *shard, struct bpf_mem_gp *gp, unsign
 	gp->wait_sum += wait;
 	gp->wait_max = max(gp->wait_max, wait);
 	gp->nr_periods++;
-	gp->nr_objs += nr;
-	trace_bpf_mem_gp_end(pool->owner->id, bpf_mem_unit(pool), gp == &shard->reuse, nr,
-			     wait);
+	trace_bpf_mem_gp_end(pool->owner->id, bpf_mem_unit(pool), gp == &shard->reuse,
+			     gp->nr_objs - gp->nr_objs_before, wait);
 }
 
-static void expire(struct bpf_mem_shard *shard, struct bpf_mem_gp *gp)
-{
-	/* All before the callback is seen by the worker that finds this. */
-	atomic_set_release(&gp->state, BPF_MEM_GP_EXPIRED);
-	bpf_mem_shard_queue(shard);
-}
+/* Of a queue, or of an engine: only ever tried from where one might be below. */
 
-/* Queues */
-
-static bool notrace queue_trylock(struct bpf_mem_queue *queue)
+static bool notrace bit_trylock(unsigned long *word)
 {
 	preempt_disable_notrace();
-	if (!test_and_set_bit_lock(0, &queue->busy))
+	if (!test_and_set_bit_lock(0, word))
 		return true;
 	preempt_enable_notrace();
 	return false;
 }
 
-static void notrace queue_unlock(struct bpf_mem_queue *queue)
+static void notrace bit_unlock(unsigned long *word)
 {
-	clear_bit_unlock(0, &queue->busy);
+	clear_bit_unlock(0, word);
 	preempt_enable_notrace();
 }
 
 /* In a task: a holder is on another CPU, or comes and goes on top. */
-static void queue_lock(struct bpf_mem_queue *queue)
+static void bit_lock(unsigned long *word)
 {
-	while (!queue_trylock(queue))
+	while (!bit_trylock(word))
 		cpu_relax();
 }
+
+/* Queues */
 
 /* With the queue locked: up to @max objects, their number in @nr. */
 static notrace struct llist_node *queue_cut(struct bpf_mem_queue *queue, unsigned int max,
@@ -118,10 +117,10 @@ static notrace struct llist_node *queue_try_take(struct bpf_mem_queue *queue, un
 {
 	struct llist_node *first;
 
-	if (bpf_mem_queue_empty(queue) || !queue_trylock(queue))
+	if (bpf_mem_queue_empty(queue) || !bit_trylock(&queue->busy))
 		return NULL;
 	first = queue_cut(queue, max, nr);
-	queue_unlock(queue);
+	bit_unlock(&queue->busy);
 	return first;
 }
 
@@ -130,9 +129,9 @@ static struct llist_node *queue_take(struct bpf_mem_queue *queue, unsigned int m
 {
 	struct llist_node *first;
 
-	queue_lock(queue);
+	bit_lock(&queue->busy);
 	first = queue_cut(queue, max, nr);
-	queue_unlock(queue);
+	bit_unlock(&queue->busy);
 	return first;
 }
 
@@ -184,7 +183,9 @@ static void release_expired(struct rcu_head *rcu)
 {
 	struct bpf_mem_shard *shard = container_of(rcu, struct bpf_mem_shard, release.rcu);
 
-	expire(shard, &shard->release);
+	/* All before the callback is seen by the worker that finds this. */
+	atomic_set_release(&shard->release.state, BPF_MEM_GP_EXPIRED);
+	bpf_mem_shard_queue(shard);
 }
 
 static void release_trace_expired(struct rcu_head *rcu)
@@ -199,16 +200,15 @@ static void release_end(struct bpf_mem_shard *shard)
 {
 	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
 	struct llist_node *list;
-	unsigned long total = 0;
 	unsigned int nr;
 
 	while ((list = queue_take(&shard->releasing, RELEASE_BATCH, &nr))) {
 		atomic_long_sub(nr, &pool->mag.nr_reclaimable);
 		bpf_mem_slab_free(pool, list);
-		total += nr;
+		shard->release.nr_objs += nr;
 		cond_resched();
 	}
-	count_end(shard, &shard->release, total);
+	count_end(shard, &shard->release);
 	atomic_set(&shard->release.state, BPF_MEM_GP_IDLE);
 }
 
@@ -217,15 +217,15 @@ static void queue_move(struct bpf_mem_queue *from, struct bpf_mem_queue *to)
 {
 	struct llist_node *head, *added;
 
-	queue_lock(from);
+	bit_lock(&from->busy);
 	head = from->head;
 	WRITE_ONCE(from->head, NULL);
 	added = llist_del_all(&from->added);
-	queue_unlock(from);
-	queue_lock(to);
+	bit_unlock(&from->busy);
+	bit_lock(&to->busy);
 	WRITE_ONCE(to->head, head);
 	WRITE_ONCE(to->added.first, added);
-	queue_unlock(to);
+	bit_unlock(&to->busy);
 }
 
 static void release_advance(struct bpf_mem_shard *shard)
@@ -244,14 +244,9 @@ static void release_advance(struct bpf_mem_shard *shard)
 	call_rcu_tasks_trace(&shard->release.rcu, release_trace_expired);
 }
 
-/* Reuse: deferred objects to the depot */
+static void reuse_expired(struct rcu_head *rcu);
 
-static void reuse_expired(struct rcu_head *rcu)
-{
-	struct bpf_mem_shard *shard = container_of(rcu, struct bpf_mem_shard, reuse.rcu);
-
-	expire(shard, &shard->reuse);
-}
+/* Reuse: deferred objects to the depot. With &bpf_mem_shard.reusing set. */
 
 /* To the depot, or to the slab if there is no room. */
 static void restock_chain(struct bpf_mem_shard *shard, struct llist_node *first,
@@ -271,8 +266,6 @@ static void restock_rest(struct bpf_mem_shard *shard, struct llist_node *first,
 	unsigned int n, batch = shard->mag.pool->marks.batch;
 	struct llist_node *other = NULL;
 
-	/* What is in hand nobody else can have: not while others run. */
-	preempt_disable();
 	if (nr < batch)
 		other = pcpu_magazine_take_chain(&shard->mag, &n);
 	if (other && n + nr <= batch) {
@@ -284,64 +277,52 @@ static void restock_rest(struct bpf_mem_shard *shard, struct llist_node *first,
 		pcpu_magazine_hand_over(&shard->mag, other, n);
 	}
 	restock_chain(shard, first, last, nr);
-	preempt_enable();
 }
 
-/* Returns the number of objects. */
-static unsigned long restock(struct bpf_mem_shard *shard, struct llist_node *list)
+/* A batch off a list. Returns the rest. */
+static struct llist_node *restock_batch(struct bpf_mem_shard *shard, struct llist_node *list)
 {
 	unsigned int nr, batch = shard->mag.pool->marks.batch;
-	struct llist_node *last, *rest;
-	unsigned long total = 0;
+	struct llist_node *last = list, *rest;
 
-	for (; list; list = rest) {
-		last = list;
-		for (nr = 1; nr < batch && last->next; nr++)
-			last = last->next;
-		rest = last->next;
-		last->next = NULL;
-		if (rest)
-			restock_chain(shard, list, last, nr);
-		else
-			restock_rest(shard, list, last, nr);
-		total += nr;
-		cond_resched();
-	}
-	return total;
+	for (nr = 1; nr < batch && last->next; nr++)
+		last = last->next;
+	rest = last->next;
+	last->next = NULL;
+	if (rest)
+		restock_chain(shard, list, last, nr);
+	else
+		restock_rest(shard, list, last, nr);
+	shard->reuse.nr_objs += nr;
+	return rest;
 }
 
-static void reuse_end(struct bpf_mem_shard *shard)
+/* Up to @max batches of what has waited. Returns false if that was not all. */
+static bool restock(struct bpf_mem_shard *shard, unsigned int max)
 {
-	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
-	unsigned long total = 0;
 	struct bpf_mem_cpu *c;
 	int cpu;
 
 	for_each_cpu(cpu, pcpu_magazine_shard_cpus(shard->mag.index)) {
-		c = per_cpu_ptr(bpf_mem_cpus(pool), cpu);
-		total += restock(shard, c->waiting);
-		c->waiting = NULL;
+		c = per_cpu_ptr(bpf_mem_cpus(bpf_mem_shard_pool(shard)), cpu);
+		for (; c->waiting && max; max--)
+			c->waiting = restock_batch(shard, c->waiting);
+		if (c->waiting)
+			return false;
 	}
-	count_end(shard, &shard->reuse, total);
-	bpf_mem_look_soon(pool);
-	atomic_set(&shard->reuse.state, BPF_MEM_GP_IDLE);
+	return true;
 }
 
-static void reuse_advance(struct bpf_mem_shard *shard)
+static void reuse_begin(struct bpf_mem_shard *shard)
 {
-	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
 	struct bpf_mem_cpu *c;
 	bool some = false;
 	int cpu;
 
-	if (atomic_read_acquire(&shard->reuse.state) == BPF_MEM_GP_EXPIRED)
-		reuse_end(shard);
-	if (atomic_read(&shard->reuse.state) != BPF_MEM_GP_IDLE)
-		return;
 	/* Pairs with the barrier in irq_work_queue(): see bpf_mem_gp_is_waiting(). */
 	smp_mb();
 	for_each_cpu(cpu, pcpu_magazine_shard_cpus(shard->mag.index)) {
-		c = per_cpu_ptr(bpf_mem_cpus(pool), cpu);
+		c = per_cpu_ptr(bpf_mem_cpus(bpf_mem_shard_pool(shard)), cpu);
 		if (llist_empty(&c->mag.deferred))
 			continue;
 		c->waiting = llist_del_all(&c->mag.deferred);
@@ -354,6 +335,58 @@ static void reuse_advance(struct bpf_mem_shard *shard)
 	call_rcu_hurry(&shard->reuse.rcu, reuse_expired);
 }
 
+/* Returns false if there is more to do. */
+static bool reuse_advance(struct bpf_mem_shard *shard)
+{
+	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
+
+	if (READ_ONCE(pool->stopping))
+		return true;
+	if (atomic_read_acquire(&shard->reuse.state) == BPF_MEM_GP_EXPIRED) {
+		if (!restock(shard, pool->area_size ? BPF_MEM_IRQ_AREAS : BPF_MEM_IRQ_BATCHES))
+			return false;
+		count_end(shard, &shard->reuse);
+		bpf_mem_look_soon(pool);
+		atomic_set(&shard->reuse.state, BPF_MEM_GP_IDLE);
+	}
+	if (atomic_read(&shard->reuse.state) == BPF_MEM_GP_IDLE)
+		reuse_begin(shard);
+	return true;
+}
+
+/**
+ * bpf_mem_gp_try_reuse() - move on with objects that RCU lets be reused
+ * @shard: the shard
+ *
+ * Context: Any but NMI, preemption disabled or task. Moves BPF_MEM_IRQ_BATCHES
+ *	batches at most, or begins a grace period for what the CPUs of the shard have
+ *	deferred.
+ * Return: false if there is more to do, or somebody else is at it: the worker of
+ *	the shard has to come.
+ */
+bool bpf_mem_gp_try_reuse(struct bpf_mem_shard *shard)
+{
+	bool done;
+
+	if (bpf_mem_gp_is_waiting(&shard->reuse))
+		return true;
+	if (!bit_trylock(&shard->reusing))
+		return false;
+	done = reuse_advance(shard);
+	bit_unlock(&shard->reusing);
+	return done;
+}
+
+static void reuse_expired(struct rcu_head *rcu)
+{
+	struct bpf_mem_shard *shard = container_of(rcu, struct bpf_mem_shard, reuse.rcu);
+
+	/* All before the callback is seen by whoever finds this. */
+	atomic_set_release(&shard->reuse.state, BPF_MEM_GP_EXPIRED);
+	if (!bpf_mem_gp_try_reuse(shard) || bpf_mem_gp_has_surplus(shard))
+		bpf_mem_shard_queue(shard);
+}
+
 /**
  * bpf_mem_gp_advance() - move what is past its grace period, begin the next
  * @shard: the shard
@@ -363,8 +396,22 @@ static void reuse_advance(struct bpf_mem_shard *shard)
 void bpf_mem_gp_advance(struct bpf_mem_shard *shard)
 {
 	/* In this order: what finds no room in the depot is surplus. */
-	reuse_advance(shard);
+	while (!bpf_mem_gp_try_reuse(shard))
+		cond_resched();
 	release_advance(shard);
+}
+
+/**
+ * bpf_mem_gp_stop() - let no callback touch objects any more
+ * @shard: of a pool that is stopping
+ *
+ * Context: Task context.
+ */
+void bpf_mem_gp_stop(struct bpf_mem_shard *shard)
+{
+	/* Who comes after this sees that the pool is stopping. */
+	bit_lock(&shard->reusing);
+	bit_unlock(&shard->reusing);
 }
 
 static void queue_drain(struct bpf_mem_pool *pool, struct bpf_mem_queue *queue)

@@ -73,8 +73,8 @@ struct bpf_mem_watermarks {
  * @mag: its magazines
  * @refill_work: raised by this CPU, from any context, when stock is short or
  *	something waits for a worker
- * @waiting: objects that wait for the end of &bpf_mem_shard.reuse; the worker of
- *	the shard alone uses this
+ * @waiting: objects that wait for the end of &bpf_mem_shard.reuse, or have waited;
+ *	used with &bpf_mem_shard.reusing set
  * @asked: when @refill_work was raised, in ns of the monotonic clock
  * @delay_sum: ns between being raised and running, all in all
  * @delay_max: the longest of these
@@ -99,8 +99,8 @@ struct bpf_mem_cpu {
 /**
  * enum bpf_mem_gp_state - a grace period engine
  * @BPF_MEM_GP_IDLE: nothing under way
- * @BPF_MEM_GP_WAITING: a callback of RCU will come; the worker moves it here
- * @BPF_MEM_GP_EXPIRED: it has come and queued the worker, which goes on
+ * @BPF_MEM_GP_WAITING: a callback of RCU will come, and move it on
+ * @BPF_MEM_GP_EXPIRED: it has come; what has waited is being moved
  */
 enum bpf_mem_gp_state {
 	BPF_MEM_GP_IDLE,
@@ -110,14 +110,15 @@ enum bpf_mem_gp_state {
 
 /**
  * struct bpf_mem_gp - a grace period engine
- * @state: &enum bpf_mem_gp_state; written by the worker of the shard, but for the
- *	move to expired
+ * @state: &enum bpf_mem_gp_state; written by whoever may move objects of the engine,
+ *	but for the move to expired
  * @rcu: with RCU while waiting
  * @started: when the one under way began, in ns of the monotonic clock
  * @wait_sum: ns that grace periods took, all in all
  * @wait_max: the longest
  * @nr_periods: number of them
  * @nr_objs: objects that have waited
+ * @nr_objs_before: the same when the one under way began
  */
 struct bpf_mem_gp {
 	atomic_t state;
@@ -127,6 +128,7 @@ struct bpf_mem_gp {
 	u64 wait_max;
 	unsigned long nr_periods;
 	unsigned long nr_objs;
+	unsigned long nr_objs_before;
 };
 
 /**
@@ -158,16 +160,19 @@ static inline bool bpf_mem_queue_empty(const struct bpf_mem_queue *queue)
 /**
  * struct bpf_mem_shard - what up to eight CPUs of one node have of a pool
  * @mag: their depot
- * @work: refills where sleeping is allowed, moves objects past their grace
- *	periods; at any time it runs once at most
+ * @work: refills where sleeping is allowed, moves what is more than others may move
+ *	past its grace period; at any time it runs once at most
  * @refilled: jiffies of the last refill
  * @wanted: the worker is to refill; set before it is queued
  * @surplus: objects to go to the slab, whose grace periods have not begun; any
  *	context adds and takes back
  * @releasing: objects whose grace periods @release waits for, or has waited for;
  *	the worker adds, any context takes back
- * @reuse: RCU, between free_rcu and reuse
- * @release: RCU Tasks Trace and RCU, between a free and the slab
+ * @reusing: bit 0: somebody moves objects of @reuse. Who finds it set leaves that to
+ *	the worker, which waits.
+ * @reuse: RCU, between free_rcu and reuse; any context but NMI moves it on
+ * @release: RCU Tasks Trace and RCU, between a free and the slab; the worker alone
+ *	moves it on
  */
 struct bpf_mem_shard {
 	struct pcpu_magazine_shard mag;
@@ -176,6 +181,7 @@ struct bpf_mem_shard {
 	unsigned int wanted;
 	struct bpf_mem_queue surplus;
 	struct bpf_mem_queue releasing;
+	unsigned long reusing;
 	struct bpf_mem_gp reuse;
 	struct bpf_mem_gp release;
 };
@@ -369,9 +375,9 @@ static inline struct bpf_mem_shard *bpf_mem_this_shard(struct bpf_mem_pool *pool
 }
 
 /*
- * Does a callback of RCU have yet to come, and to queue the worker? What was
- * added to a list before this is asked is found by the worker that it queues:
- * either looks at the state or at the list after a full barrier behind the other.
+ * Does a callback of RCU have yet to come, and to go on? What was added to a list
+ * before this is asked is found by whoever goes on: either looks at the state or at
+ * the list after a full barrier behind the other.
  */
 static inline bool bpf_mem_gp_is_waiting(const struct bpf_mem_gp *gp)
 {
@@ -390,6 +396,7 @@ int bpf_mem_class(size_t size);
 
 /* memalloc_pool.c */
 extern struct workqueue_struct *bpf_mem_wq;
+extern struct workqueue_struct *bpf_mem_late_wq;
 struct mem_cgroup *bpf_mem_memcg(const struct bpf_mem_allocator *owner);
 void bpf_mem_memcg_put(const struct bpf_mem_allocator *owner, struct mem_cgroup *memcg);
 unsigned int bpf_mem_charged_alloc(struct bpf_mem_pool *pool, int node, gfp_t gfp,
@@ -410,7 +417,9 @@ void bpf_mem_gp_surplus(struct bpf_mem_shard *shard, struct llist_node *first,
 			struct llist_node *last, unsigned int nr);
 struct llist_node *bpf_mem_gp_take_back(struct bpf_mem_shard *shard, unsigned int max,
 					unsigned int *nr);
+bool bpf_mem_gp_try_reuse(struct bpf_mem_shard *shard);
 void bpf_mem_gp_advance(struct bpf_mem_shard *shard);
+void bpf_mem_gp_stop(struct bpf_mem_shard *shard);
 void bpf_mem_gp_drain(struct bpf_mem_pool *pool);
 void bpf_mem_gp_wait(void);
 

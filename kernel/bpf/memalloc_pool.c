@@ -20,7 +20,9 @@
 #include <trace/events/bpf_mem.h>
 #include "memalloc_internal.h"
 
+/* Refills and grace periods, and what may come later: looks, ends of allocators. */
 struct workqueue_struct *bpf_mem_wq __ro_after_init;
+struct workqueue_struct *bpf_mem_late_wq __ro_after_init;
 
 /* Of the exact size: with a thousand maps there are thousands. */
 static struct kmem_cache *shard_cache __ro_after_init;
@@ -384,8 +386,9 @@ static void queue_those_with_surplus(struct bpf_mem_pool *pool)
 
 /*
  * Runs in hard interrupt context soon after it was raised (in a thread on
- * PREEMPT_RT). Adds no more than BPF_MEM_IRQ_BATCHES batches and touches no
- * magazine, so it does not matter whether it interrupted somebody who does.
+ * PREEMPT_RT). Adds no more than BPF_MEM_IRQ_BATCHES batches, after as many that
+ * have waited for RCU, and touches no magazine, so it does not matter whether it
+ * interrupted somebody who does.
  */
 static void refill_irq(struct irq_work *work)
 {
@@ -393,6 +396,7 @@ static void refill_irq(struct irq_work *work)
 	struct bpf_mem_shard *shard = bpf_mem_shard(c->mag.shard);
 	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
 	u64 delay = count_delay(c);
+	bool reused = bpf_mem_gp_try_reuse(shard);
 	unsigned int nr = refill_from_irq(shard);
 
 	trace_bpf_mem_refill(pool->owner->id, bpf_mem_unit(pool), nr, delay);
@@ -401,7 +405,7 @@ static void refill_irq(struct irq_work *work)
 		bpf_mem_look_soon(pool);
 	if (needs_more(shard, c, nr))
 		want_refill(shard);
-	else if (!llist_empty(&c->mag.deferred) && !bpf_mem_gp_is_waiting(&shard->reuse))
+	else if (!reused)
 		bpf_mem_shard_queue(shard);
 	queue_those_with_surplus(pool);
 }
@@ -590,8 +594,9 @@ struct bpf_mem_pool *bpf_mem_pool_make(struct bpf_mem_allocator *owner, unsigned
  * bpf_mem_pool_stop() - let no refill and no worker run any more
  * @pool: the pool, without users
  *
- * The workers first, for good: a handler that still runs can queue none. Nobody
- * else raises a handler. Callbacks of RCU may come later, and find the same.
+ * The workers first, for good: a handler that still runs can queue none. Then those
+ * who move what has waited for RCU, who could raise a handler: callbacks that come
+ * later do nothing. Nobody else raises a handler.
  *
  * Context: Task context, sleeps until those that run have ended.
  */
@@ -605,8 +610,10 @@ void bpf_mem_pool_stop(struct bpf_mem_pool *pool)
 
 	/* Nobody needs what a worker may be waiting for memory for. */
 	WRITE_ONCE(pool->stopping, true);
-	bpf_mem_for_each_shard(shard, pool, i)
+	bpf_mem_for_each_shard(shard, pool, i) {
 		disable_work_sync(&shard->work);
+		bpf_mem_gp_stop(shard);
+	}
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(bpf_mem_cpus(pool), cpu);
 		/* One that was raised is busy until it has counted its run. */
@@ -651,6 +658,7 @@ static int __init bpf_mem_pool_init(void)
 {
 	shard_cache = KMEM_CACHE(bpf_mem_shard, SLAB_PANIC);
 	bpf_mem_wq = alloc_workqueue("bpf_mem", WQ_UNBOUND | WQ_HIGHPRI, 0);
-	return bpf_mem_wq ? 0 : -ENOMEM;
+	bpf_mem_late_wq = alloc_workqueue("bpf_mem_late", WQ_UNBOUND, 0);
+	return bpf_mem_wq && bpf_mem_late_wq ? 0 : -ENOMEM;
 }
 subsys_initcall(bpf_mem_pool_init);

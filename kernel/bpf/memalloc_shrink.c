@@ -186,7 +186,7 @@ static void look_after(struct work_struct *work)
 	while (bpf_mem_visit_one(&id, look_visit, &more))
 		cond_resched();
 	if (more)
-		queue_delayed_work(system_unbound_wq, &looker, LOOK);
+		queue_delayed_work(bpf_mem_late_wq, &looker, LOOK);
 }
 
 /**
@@ -200,7 +200,7 @@ void bpf_mem_look_soon(struct bpf_mem_pool *pool)
 	if (READ_ONCE(pool->at_rest))
 		WRITE_ONCE(pool->at_rest, false);
 	if (!delayed_work_pending(&looker))
-		queue_delayed_work(system_unbound_wq, &looker, LOOK);
+		queue_delayed_work(bpf_mem_late_wq, &looker, LOOK);
 }
 
 /* Memory pressure. Objects are counted as what they are to others: pages. */

@@ -8,8 +8,11 @@
  * One statement is one step that others could come between. A handler adds
  * objects, may raise itself again (no room in the depot) and queue any worker; a
  * worker allocates, in which it sleeps, adds objects, may raise the handler of the
- * CPU it is on, and may begin a grace period; a callback touches its shard and
- * queues the worker. How often the first two of these happen is bounded. After the
+ * CPU it is on, and may begin a grace period; a callback adds objects, may raise the
+ * handler of the CPU it is on, may begin a grace period and queue the worker. So may
+ * a handler. Whoever adds what has waited, or begins a grace period, has locked the
+ * engine and looked whether the pool is stopping. How often these things happen is
+ * bounded. After the
  * drain nobody may add an object, which would be lost, and after the end nobody may
  * touch the pool.
  *
@@ -26,6 +29,9 @@
  *	-DNO_IRQ_SYNC	does not wait for handlers
  *	-DRCU_FIRST	waits for callbacks before workers are stopped
  *	-DNO_RCU_WAIT	does not wait for callbacks
+ *	-DNO_GP_STOP	does not wait for who has locked an engine
+ *	-DGP_STOP_LATE	waits for that after the handlers
+ *	-DNO_LOOK	who has locked an engine does not look
  */
 #define CPUS		2
 #define SHARDS		2
@@ -35,15 +41,45 @@
 
 bool pending[CPUS], in_irq[CPUS];
 bool queued[SHARDS], working[SHARDS], disabled[SHARDS];
-bool waiting[SHARDS];		/* a callback will come */
+bool waiting[SHARDS], called[SHARDS];	/* a callback will come, runs */
+bool locked[SHARDS], stopping;
 byte budget = BUDGET;
 bool ready, drained, freed;
 
 inline queue(s)
 {
+	atomic {
+		if
+		:: !disabled[s] -> queued[s] = true
+		:: else
+		fi
+	}
+}
+
+#ifdef NO_LOOK
+#define MAY_MOVE	true
+#else
+#define MAY_MOVE	(!stopping)
+#endif
+
+/* bpf_mem_gp_try_reuse() */
+inline try_reuse(sh, on)
+{
 	if
-	:: !disabled[s] -> queued[s] = true
-	:: else
+	:: atomic { !locked[sh] -> locked[sh] = true };
+		if
+		:: MAY_MOVE ->
+			assert(!drained && !freed);
+			if
+			:: true
+			:: atomic { budget -> budget--; pending[on] = true }
+			:: atomic { budget && !waiting[sh] -> budget--; waiting[sh] = true }
+			fi;
+			assert(!drained && !freed)
+		:: !MAY_MOVE
+		fi;
+		locked[sh] = false
+	:: locked[sh] -> queue(sh)
 	fi
 }
 
@@ -53,6 +89,7 @@ end:
 	do
 	:: atomic { pending[cpu] -> pending[cpu] = false; in_irq[cpu] = true };
 		assert(!drained && !freed);
+		try_reuse(cpu, cpu);
 		if
 		:: true
 		:: atomic { budget -> budget--; pending[cpu] = true }
@@ -88,11 +125,11 @@ proctype callback(byte shard)
 {
 end:
 	do
-	:: atomic { waiting[shard] ->
+	:: atomic { waiting[shard] -> waiting[shard] = false; called[shard] = true };
 		assert(!freed);
-		waiting[shard] = false;
-		queue(shard)
-	}
+		try_reuse(shard, shard);
+		queue(shard);
+		atomic { assert(!freed); called[shard] = false }
 	od
 }
 
@@ -112,15 +149,27 @@ inline irq_sync()
 	!pending[1] && !in_irq[1]
 }
 
+/* Those that are there now: one that is asked for later is not waited for. */
 inline rcu_wait()
 {
-	!waiting[0];
-	!waiting[1]
+	was_waiting[0] = waiting[0] || called[0];
+	was_waiting[1] = waiting[1] || called[1];
+	!was_waiting[0] || (!waiting[0] && !called[0]);
+	!was_waiting[1] || (!waiting[1] && !called[1])
+}
+
+inline gp_stop()
+{
+	!locked[0];
+	!locked[1]
 }
 
 active proctype destroyer()
 {
+	bool was_waiting[SHARDS];
+
 	ready;
+	stopping = true;
 #ifdef RCU_FIRST
 	rcu_wait();
 #endif
@@ -148,8 +197,14 @@ active proctype destroyer()
 	stop(0);
 	stop(1);
 #endif
+#if !defined(NO_GP_STOP) && !defined(GP_STOP_LATE)
+	gp_stop();
+#endif
 #if !defined(IRQ_FIRST) && !defined(NO_IRQ_SYNC)
 	irq_sync();
+#endif
+#ifdef GP_STOP_LATE
+	gp_stop();
 #endif
 	drained = true;
 #if !defined(RCU_FIRST) && !defined(NO_RCU_WAIT)

@@ -61,14 +61,17 @@ cases() {
 	worker_without_barrier      | request  | breaks | -DNO_BARRIER
 	worker_clears_queued_late   | request  | breaks | -DCLEAR_LATE
 	handler_clears_pending_late | request  | breaks | -DIRQ_CLEAR_LATE
-	reuse                       | grace    | holds  | -DPSO
+	reuse                       | grace    | holds  | -DOBJS=3 -DFIRST=3
+	reuse_two_cpus              | grace    | holds  | -DOBJS=2 -DFIRST=1
 	reuse_idle_without_relook   | grace    | breaks | -DNO_RELOOK
-	reuse_idle_without_barrier  | grace    | breaks | -DNO_BARRIER -DIDLE_ONLY
 	reuse_waiting_said_late     | grace    | breaks | -DLATE_WAITING
 	reuse_taken_after_start     | grace    | breaks | -DTAKE_LATE
 	reuse_taken_while_waiting   | grace    | breaks | -DTAKE_ALWAYS
 	reuse_read_then_cleared     | grace    | breaks | -DPLAIN_TAKE
-	reuse_callback_queues_none  | grace    | breaks | -DLAZY_CALLBACK
+	reuse_callback_leaves_all   | grace    | breaks | -DLAZY_CALLBACK
+	reuse_by_two_at_a_time      | grace    | breaks | -DUNLOCKED
+	reuse_locked_and_gone       | grace    | breaks | -DGO_AWAY
+	reuse_rest_left             | grace    | breaks | -DLEAVE_REST
 	release                     | release  | holds  | -DPSO
 	release_and_again           | release  | holds  | -DOBJS=2 -DTAKES=2
 	queue_always_locked         | release  | breaks | -DALWAYS_LOCKED
@@ -90,13 +93,16 @@ cases() {
 	permits_given_unnoticed     | permits  | breaks | -DBLIND -DCHURN
 	permits_given_uncounted     | permits  | breaks | -DNO_COUNT -DCHURN
 	permits_move_in_hand        | permits  | breaks | -DMOVE_ALL
-	destroy                     | destroy  | holds  | -DBUDGET=3
+	destroy                     | destroy  | holds  |
 	destroy_handlers_first      | destroy  | breaks | -DIRQ_FIRST
 	destroy_by_advice           | destroy  | breaks | -DADVISORY
 	destroy_may_be_queued_again | destroy  | breaks | -DCANCEL_ONLY
 	destroy_without_handlers    | destroy  | breaks | -DNO_IRQ_SYNC
 	destroy_callbacks_first     | destroy  | breaks | -DRCU_FIRST
 	destroy_without_callbacks   | destroy  | breaks | -DNO_RCU_WAIT
+	destroy_while_objects_move  | destroy  | breaks | -DNO_GP_STOP
+	destroy_lets_movers_raise   | destroy  | breaks | -DGP_STOP_LATE
+	destroy_unseen_by_movers    | destroy  | breaks | -DNO_LOOK
 	END
 }
 

@@ -40,6 +40,9 @@ MODULE_PARM_DESC(nmis, "NMIs to wait for, where there are any");
 #define ROUND_SECONDS	60
 #define NMI_PATIENCE	(180 * HZ)
 
+/* Jiffies, a power of two: so long interrupts and NMIs come, and so long not. */
+#define STORM		32
+
 #define HELD		48
 #define THREADS_PER_CPU	2
 
@@ -202,12 +205,16 @@ static void nmi_send(void)
 }
 #endif
 
-/* In critical sections of alloc, free and refill, of whatever allocator. */
+/*
+ * In critical sections of alloc, free and refill, of whatever allocator. Every other
+ * while only: in a storm without end no thread gets far, and CPUs neither go offline
+ * nor come back.
+ */
 static void soak_seam(enum pcpu_magazine_seam seam)
 {
 	unsigned int nr;
 
-	if (in_nmi() || READ_ONCE(soak.stop))
+	if (in_nmi() || READ_ONCE(soak.stop) || jiffies & STORM)
 		return;
 	/* A refill may be where it can be preempted. */
 	preempt_disable();
@@ -240,7 +247,8 @@ static int use(void *arg)
 		for (i = 0; i < 32; i++)
 			step(&t->store, &t->rnd);
 		migrate_enable();
-		cond_resched();
+		/* A CPU that is to go offline waits until its last thread comes by here. */
+		schedule();
 	}
 	migrate_disable();
 	give_all_back(&t->store);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# SPDX-License-Identifier: GPL-2.0
+# SPDX-License-Identifier: GPL-2.0-only
 #
 # First process of the guest of `make record`: runs a workload under a recorder,
 # as the kernel's command line says (recorder=, workload=), and writes what was

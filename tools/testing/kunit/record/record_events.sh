@@ -1,5 +1,5 @@
 #!/bin/sh
-# SPDX-License-Identifier: GPL-2.0
+# SPDX-License-Identifier: GPL-2.0-only
 #
 # Records every object of the BPF memory allocator, on a kernel with
 # CONFIG_BPF_MEM_TRACE_OBJECTS, while a command runs:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# SPDX-License-Identifier: GPL-2.0
+# SPDX-License-Identifier: GPL-2.0-only
 #
 # First process of the guest of `make selftests`: runs the lines of /plan, each
 # `name seconds command...`, and writes to the second serial port what they say

@@ -1,5 +1,5 @@
 #!/bin/sh
-# SPDX-License-Identifier: GPL-2.0
+# SPDX-License-Identifier: GPL-2.0-only
 #
 # In the guest of `make selftests`: kernel.bpf_force_dyn_alloc from user space.
 # Maps are created with the switch off and on. What one takes is read from its

@@ -41,6 +41,20 @@ class InstallTest(Case):
 		self.assertIn('ours\n', read(self.linux, 'kernel/bpf/hashtab.c'))
 		self.assertFalse([n for n in os.listdir(self.linux) if n.startswith('.overlay')])
 
+	def test_what_is_of_the_checkout_only_stays_there(self) -> None:
+		before = self.install()
+		git(self.linux, 'checkout', '.')
+		git(self.linux, 'clean', '-dfq')
+		write(self.repo, {name: 'ours\n' for name in (
+			'COPYING', 'LICENSES/preferred/GPL-2.0', 'README.md', 'HACKING.md',
+			'.ci/run', '.clang-format', '0001-a-mail.patch',
+			'tools/testing/kunit/x/y.py')})
+		write(self.linux, {'COPYING': 'theirs\n'})
+		git(self.linux, 'add', '.')
+		git(self.linux, 'commit', '-m', 'licence')
+		self.assertEqual(self.install(), before)
+		self.assertEqual(read(self.linux, 'COPYING'), 'theirs\n')
+
 	def test_patch_for_the_version_of_the_tree(self) -> None:
 		write(self.repo, {'kernel/bpf/hashtab.c.7.3.patch': PATCH.replace('+ours', '+newer')})
 		self.install()

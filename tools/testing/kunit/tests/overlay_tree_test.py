@@ -39,6 +39,13 @@ class AssembleTest(Case):
 		for absent in ('kernel/bpf/hashtab.c.patch', 'tools/testing/kunit/configs/mine.config'):
 			self.assertFalse(os.path.lexists(os.path.join(root, absent)))
 
+	def test_licence_of_the_base_stays(self) -> None:
+		write(self.linux, {'COPYING': 'theirs\n', 'LICENSES/preferred/GPL-2.0': 'theirs\n'})
+		write(self.repo, {'COPYING': 'ours\n', 'LICENSES/preferred/GPL-2.0': 'ours\n'})
+		root = self.assemble()
+		for path in ('COPYING', 'LICENSES/preferred/GPL-2.0'):
+			self.assertEqual(self.link(root, path), f'{self.linux}/{path}')
+
 	def test_second_call_touches_nothing(self) -> None:
 		root = self.assemble()
 		before = snapshot(root)

@@ -9,7 +9,7 @@ from typing import List, Sequence, Tuple
 from lib import files
 from lib.host import Host, OverlayError
 from overlay.base import git_files, walk
-from overlay.tree import KERNEL_FOLDERS, Tree
+from overlay.tree import Tree
 
 # Output of Python, and files that are data for a test rather than code.
 _NOT_OURS = re.compile(r'(^|/)(__pycache__|test_data)/|^build/')
@@ -90,11 +90,6 @@ def own_files(host: Host, repo: str) -> List[str]:
 		if os.path.exists(os.path.join(repo, '.git')) else None
 	return sorted(p for p in walk(repo, skip=os.path.join(repo, 'build'))
 		      if not _NOT_OURS.search(p) and (known is None or p in known))
-
-
-def in_kernel(path: str) -> bool:
-	"""Whether a file of ours belongs to the overlay."""
-	return path.split('/')[0] in KERNEL_FOLDERS and not path.startswith('tools/testing/kunit/')
 
 
 def package_root(repo: str, folder: str) -> str:

@@ -29,6 +29,10 @@ from overlay.peer import peer_files
 # Top folders of the repository that correspond to the kernel's.
 KERNEL_FOLDERS = ('include', 'lib', 'kernel', 'Documentation', 'mm', 'net',
 		  'samples', 'scripts', 'arch', 'tools')
+# Files at the top of a kernel tree that we have patches for. Whatever else lies at
+# the top of the repository (README.md, Makefile, COPYING, mails with patches) is not
+# the kernel's.
+KERNEL_FILES = ('MAINTAINERS',)
 # What an editor, Python or patch(1) leaves behind, for checkouts without git.
 _LITTER = re.compile(r'(^|/)__pycache__/|\.(orig|rej|pyc|swp)$|~$')
 _PATCH_NAME = re.compile(r'(?P<path>.*?)(\.(?P<version>\d[\d.]*))?\.patch')
@@ -80,6 +84,13 @@ def patch_for(name: str) -> Tuple[str, Tuple[int, int]]:
 	return found['path'], version
 
 
+def in_kernel(path: str) -> bool:
+	"""Whether a file of the repository belongs to the overlay."""
+	if '/' not in path:
+		return path.endswith('.patch') and path.split('.')[0] in KERNEL_FILES
+	return path.split('/')[0] in KERNEL_FOLDERS and not path.startswith(TOOL + '/')
+
+
 def read_overlay(host: Host, repo: str, version: Tuple[int, int]) -> Overlay:
 	"""Our kernel files for a base of this version.
 
@@ -87,7 +98,8 @@ def read_overlay(host: Host, repo: str, version: Tuple[int, int]) -> Overlay:
 	not above the base's.
 	"""
 	folders = [f for f in KERNEL_FOLDERS if os.path.isdir(os.path.join(repo, f))]
-	paths = [f'{f}/{p}' for f in folders for p in walk(os.path.join(repo, f))]
+	paths = [*(f'{f}/{p}' for f in folders for p in walk(os.path.join(repo, f))),
+		 *(name for name in os.listdir(repo) if os.path.isfile(os.path.join(repo, name)))]
 	known = None
 	if os.path.exists(os.path.join(repo, '.git')):
 		known = git_files(host, repo)
@@ -96,7 +108,7 @@ def read_overlay(host: Host, repo: str, version: Tuple[int, int]) -> Overlay:
 	since: Dict[str, Tuple[int, int]] = {}
 	patched_ever: Dict[str, str] = {}
 	for path in paths:
-		if path.startswith(TOOL + '/') or _LITTER.search(path):
+		if not in_kernel(path) or _LITTER.search(path):
 			continue
 		if known is not None and path not in known:
 			continue

@@ -11,12 +11,12 @@ from unittest import mock
 
 from check import lint, model, suites
 from check import command as check
-from check.step import (FAIL, PASS, Context, Excuse, Tally, excuse, in_kernel, own_files,
-			read_excuses, verdict)
+from check.step import (FAIL, PASS, Context, Excuse, Tally, excuse, own_files, read_excuses,
+			verdict)
 from lib.host import Output, OverlayError
 from lib.kernel_log import trouble_in
 from overlay.base import user_base
-from overlay.tree import Tree
+from overlay.tree import Tree, in_kernel
 from tests.fixtures import Case, FakeHost, git, write
 
 REPORT = {
@@ -154,7 +154,10 @@ class LintTest(StepCase):
 		self.assertFalse({'build/x/y.c', 'lib/z.o'} & set(files))
 		self.assertTrue(in_kernel('kernel/bpf/memalloc.c'))
 		self.assertFalse(in_kernel('tools/testing/kunit/kunit.py'))
-		self.assertFalse(in_kernel('Makefile'))
+		for path in ('Makefile', '0001-a-mail.patch', 'COPYING', 'LICENSES/preferred/GPL-2.0'):
+			self.assertFalse(in_kernel(path), path)
+		for path in ('MAINTAINERS.patch', 'MAINTAINERS.7.2.patch'):
+			self.assertTrue(in_kernel(path), path)
 
 	def test_verdict_shows_complaints(self) -> None:
 		self.assertEqual(verdict(self.host, 'good', []), PASS)

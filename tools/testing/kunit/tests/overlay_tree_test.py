@@ -39,6 +39,14 @@ class AssembleTest(Case):
 		for absent in ('kernel/bpf/hashtab.c.patch', 'tools/testing/kunit/configs/mine.config'):
 			self.assertFalse(os.path.lexists(os.path.join(root, absent)))
 
+	def test_file_at_the_top_is_patched(self) -> None:
+		write(self.linux, {'MAINTAINERS': LINES})
+		write(self.repo, {'MAINTAINERS.patch': PATCH.replace('kernel/bpf/hashtab.c', 'MAINTAINERS'),
+				  'README.patch': PATCH, '0001-a-mail.patch': PATCH})
+		root = self.assemble()
+		self.assertIn('line 20\nours\n', read(root, 'MAINTAINERS'))
+		self.assertFalse([name for name in os.listdir(root) if name.endswith('.patch')])
+
 	def test_licence_of_the_base_stays(self) -> None:
 		write(self.linux, {'COPYING': 'theirs\n', 'LICENSES/preferred/GPL-2.0': 'theirs\n'})
 		write(self.repo, {'COPYING': 'ours\n', 'LICENSES/preferred/GPL-2.0': 'ours\n'})

@@ -2,11 +2,10 @@
 /*
  * BPF memory allocator: how many words CPUs fight for, ours and the peer's.
  *
- * Loads run between two marks in the instruction stream, which a plugin of QEMU
- * knows: tools/testing/kunit/bench/traffic.c counts atomic instructions and lines
- * that move between CPUs, and tools/testing/kunit/bench/traffic.py joins its
- * numbers with the lines that are printed here. Without the plugin this measures
- * nothing.
+ * Loads run between two marks in the instruction stream. A plugin of QEMU that
+ * knows them counts atomic instructions and lines that move between CPUs; its
+ * numbers are joined with the lines that are printed here. Without a plugin this
+ * measures nothing.
  *
  * churn_128	each CPU frees what it got, up to 128 at a time
  * churn_2000	the same, more than it keeps

@@ -5,7 +5,7 @@
  * A trace says who allocated and freed what, when, on which CPU and in which
  * context. Here the same is asked of the allocator: in the same order over all
  * CPUs, a burst as one and a pause as one, each operation in its context.
- * What came of it is one line of JSON for each trace, for make tune.
+ * What came of it is one line of JSON for each trace.
  *
  * Events have turns. A thread on each CPU waits until the next event is one of
  * its own; whose turn it is writes the figures, so these need no other lock.

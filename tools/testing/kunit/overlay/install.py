@@ -17,6 +17,11 @@ from overlay.newest import WORD as NEWEST
 from overlay.tree import Content, Overlay, already_applied, patched, read_overlay
 
 
+# Of the overlay, what serves only to try it: a tree that it is assembled in needs it,
+# one that somebody goes on to develop in does not.
+LEFT_OUT = ('kernel/bpf/tests/traces/',)
+
+
 @dataclass(frozen=True)
 class Change:
 	"""One path of the user's tree and what will be done to it."""
@@ -47,6 +52,12 @@ def refuse_dirty(host: Host, root: str, overlay: Overlay) -> None:
 	if changed:
 		raise OverlayError(f'{root} has uncommitted changes (first: {changed[0][3:]}): '
 				   'commit or stash them, or set FORCE=1')
+
+
+def installed(overlay: Overlay) -> Overlay:
+	"""The part of the overlay that is installed."""
+	return Overlay({path: file for path, file in overlay.files.items()
+			if not path.startswith(LEFT_OUT)}, overlay.patches)
 
 
 def plan(host: Host, base: Base, overlay: Overlay) -> List[Change]:
@@ -96,7 +107,7 @@ def install(host: Host, repo: str, ksrc: Optional[str], force: bool) -> List[Cha
 	if not ksrc or ksrc == NEWEST:
 		raise OverlayError('no tree named: use make install KSRC=/path/to/linux')
 	base = user_base(ksrc)
-	overlay = read_overlay(host, repo, base.version)
+	overlay = installed(read_overlay(host, repo, base.version))
 	packages.ensure(host, packages.PATCH)
 	if not force:
 		refuse_dirty(host, base.root, overlay)

@@ -19,6 +19,8 @@ from overlay.tree import Tree, ready
 from record import raw
 
 _HERE = os.path.dirname(os.path.realpath(__file__))
+# The recorders, which `make install` lays into a user's tree, too.
+RECORDERS = os.path.join(REPO, 'tools', 'bpf', 'memalloc')
 CPUS = 4
 _MEMORY = 2048      # MiB
 _LIMIT = 900        # s for a boot
@@ -65,9 +67,8 @@ def make_image(host: Host, folder: str) -> str:
 	image = os.path.join(folder, 'guest.cpio')
 	root = image + '.d'
 	initramfs.lay_out(host, root, _FOLDERS, {'bin/bpftrace': initramfs.program(host, 'bpftrace')}, {
-		name: os.path.join(_HERE, script) for name, script in (
-			('record.bt', 'record.bt'), ('record_events.sh', 'record_events.sh'),
-			('init', 'init.sh'))})
+		'init': os.path.join(_HERE, 'init.sh'),
+		**{name: os.path.join(RECORDERS, name) for name in ('record.bt', 'record_events.sh')}})
 	built = host.capture(['gcc', '-O2', '-Wall', '-static', '-pthread', '-o',
 			      os.path.join(root, 'bin/record_workloads'),
 			      os.path.join(_HERE, 'workloads.c')])

@@ -2,13 +2,18 @@
 """Tests for overlay/install.py: a real git tree is changed wholly or not at all."""
 
 import os
+import re
 import subprocess
 import sys
-from typing import List
+import unittest
+from typing import Dict, List
 
-from lib.host import OverlayError
+from lib import files
+from lib.files import REPO, TOOL
+from lib.host import Host, OverlayError
 from overlay import install as overlay_install
 from overlay import tree as overlay_tree
+from overlay.base import OLDEST
 from tests.fixtures import (NOBODY, PATCH, PUBLIC_PYTHON, Case, git, needs_root, read, snapshot,
 			    write)
 
@@ -48,7 +53,7 @@ class InstallTest(Case):
 		write(self.repo, {name: 'ours\n' for name in (
 			'COPYING', 'LICENSES/preferred/GPL-2.0', 'README.md', 'HACKING.md',
 			'.ci/run', '.clang-format', '0001-a-mail.patch',
-			'tools/testing/kunit/x/y.py')})
+			'tools/testing/kunit/x/y.py', 'kernel/bpf/tests/traces/x.trace')})
 		write(self.linux, {'COPYING': 'theirs\n'})
 		git(self.linux, 'add', '.')
 		git(self.linux, 'commit', '-m', 'licence')
@@ -126,3 +131,29 @@ class InstallTest(Case):
 		self.assertEqual(done.returncode, 0, done.stderr)
 		self.assertIn('patch   kernel/bpf/hashtab.c\n', done.stdout)
 		self.assertIn('1 added, 1 replaced, 1 patched in', done.stdout.splitlines()[-1])
+
+
+class InstalledTextTest(unittest.TestCase):
+	"""What is installed is true where nothing else of ours is."""
+
+	def setUp(self) -> None:
+		overlay = overlay_install.installed(overlay_tree.read_overlay(Host(), REPO, OLDEST))
+		self.texts: Dict[str, str] = {path: files.read(file) for path, file in
+					      {**overlay.files, **overlay.patches}.items()}
+
+	def test_recorders_are_installed_and_traces_are_not(self) -> None:
+		for path in ('tools/bpf/memalloc/record.bt', 'tools/bpf/memalloc/record_events.sh'):
+			self.assertIn(path, self.texts)
+			self.assertTrue(os.access(os.path.join(REPO, path), os.X_OK), path)
+		self.assertFalse([path for path in self.texts if path.endswith('.trace')])
+
+	def test_names_no_file_that_is_left_out(self) -> None:
+		names = (TOOL, *overlay_install.LEFT_OUT, 'README.md', 'HACKING.md', '.kunitconfig')
+		self.assertEqual([(path, name) for path, text in self.texts.items() for name in names
+				  if name in text], [])
+
+	def test_names_no_target_of_our_makefile(self) -> None:
+		targets = re.findall(r'^([\w.-]+):.*## ', files.read(os.path.join(REPO, 'Makefile')), re.M)
+		self.assertIn('tune', targets)
+		ours = re.compile(rf'\bmake ({"|".join(map(re.escape, targets))})\b')
+		self.assertEqual([path for path, text in self.texts.items() if ours.search(text)], [])

@@ -4,11 +4,12 @@
 # Records every object of the BPF memory allocator, on a kernel with
 # CONFIG_BPF_MEM_TRACE_OBJECTS, while a command runs:
 #
-#	record_events.sh COMMAND... > raw
-#	python3 -B tools/testing/kunit/record convert raw > my.trace
+#	tools/bpf/memalloc/record_events.sh COMMAND... > raw
+#
+# What it is good for: Documentation/bpf/memalloc_tune.rst.
 #
 # Time, CPU and context come from the trace itself. Events that found no room
-# are counted at the end, and the conversion says so.
+# are counted at the end: a recording that lacks some is of no use.
 
 tracing=/sys/kernel/tracing
 events=$tracing/events/bpf_mem

@@ -288,11 +288,14 @@ struct bpf_mem_allocator {
 	struct bpf_mem_pool *pool[] __counted_by(nr);
 };
 
-/*
- * What an object is: bytes for the user and, if @area_size is not 0, a per-CPU
- * area whose address stands @area_at bytes into them. The plain per-CPU object
- * has nothing else: the user's pointer points at that address, the verifier
- * dereferences it.
+/**
+ * struct bpf_mem_shape - what an object is: bytes for the user, and a per-CPU area
+ * @size: bytes for the user
+ * @area_size: bytes of the area; 0 if there is none
+ * @area_at: where in the bytes for the user the address of the area stands
+ *
+ * The plain per-CPU object has nothing else: the user's pointer points at that
+ * address, the verifier dereferences it.
  */
 struct bpf_mem_shape {
 	size_t size;

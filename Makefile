@@ -13,13 +13,13 @@ CHECKS := check-python check-model check-uml check-x86_64 check-shards check-kas
 
 TIME ?= 10m
 
-.PHONY: help tree install check $(CHECKS) check-up check-newest soak selftests bench bench-compare tune record clean
+.PHONY: help tree install compile_commands.json check $(CHECKS) check-up check-newest soak selftests bench bench-compare tune record clean
 
 help: ## Show this list
 	@echo 'Run every suite:  ./$(TOOL)/kunit.py run'
 	@echo
 	@echo 'Targets:'
-	@sed -n 's/^\([a-z0-9_-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z0-9_.-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 26
 	@echo
 	@echo 'KSRC=/path/to/linux uses that tree (6.12, 7.2, 7.3 or one that their patches fit)'
 	@echo 'as the base, KSRC=newest the newest kernel source that Debian carries. Without'
@@ -31,6 +31,9 @@ tree: ## Assemble base and overlay; the last line is the path of the tree
 
 install: ## Copy the overlay into your own git tree: KSRC=/path [FORCE=1]
 	@$(PYTHON) $(TOOL)/overlay install
+
+compile_commands.json: ## How each file is compiled, for clangd; builds a kernel
+	@$(PYTHON) $(TOOL)/overlay $@
 
 check: ## All tests there are; the last line is the sum
 	@$(PYTHON) $(TOOL)/check

@@ -3,18 +3,19 @@
 
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 from check.step import FAIL, Context, Tally, verdict
 from lib import files
-from lib.kernel import SUITES, Kernel
+from lib.kernel import DEFAULT, SUITES, Kernel
 from lib.kernel_log import trouble_in
 from overlay.base import has_uml_smp
 
 _STATUS = {'PASS': Tally(passed=1), 'SKIP': Tally(skipped=1)}
 
 
-UML = Kernel('um', 'um', 'kunit-um', (SUITES, 'arch_um.config'), ('--timeout=900',))
+UML = replace(DEFAULT, options=('--timeout=900',))
 UML_KASAN = Kernel('um-kasan', 'um', 'kunit-um-kasan', (SUITES, 'arch_um.config', 'kasan.config'),
 		   ('--timeout=1800',))
 # Several CPUs, where the base has them there (7.x).

@@ -46,6 +46,10 @@ class Kernel:
 			*(f'--kunitconfig={config}' for config in configs), *self.options]
 
 
+# What kunit.py builds that is told nothing.
+DEFAULT = Kernel('um', 'um', 'kunit-um', (SUITES, 'arch_um.config'))
+
+
 def build(host: Host, kernel: Kernel, parent: str) -> str:
 	"""Build by the tree's tool, or find built; the path of what is booted."""
 	folder = kernel.where(parent)

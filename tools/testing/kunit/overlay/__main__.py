@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Starts `make tree` and `make install`: see tree.py and install.py."""
+"""Starts what command.py names."""
 
 import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from half an import

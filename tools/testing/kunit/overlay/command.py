@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The command line of `make tree` and `make install`."""
+"""The command line of `make tree`, `make install` and `make compile_commands.json`."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from typing import Optional
 
 from lib.files import REPO
 from lib.host import Host
+from overlay import compile_commands
 from overlay.install import install
 from overlay.tree import assemble
 
@@ -21,6 +22,9 @@ def parser() -> argparse.ArgumentParser:
 			 'is the path of the tree (make tree)')
 	verbs.add_parser('install', help='copy the overlay into the git tree that KSRC names, '
 			 'which must be clean, or FORCE=1 in the environment (make install)')
+	verbs.add_parser('compile_commands.json', help='build the kernel that kunit.py builds, and '
+			 'write how it compiles each file where clangd finds it '
+			 '(make compile_commands.json)')
 	return p
 
 
@@ -39,7 +43,14 @@ def show_install(host: Host, ksrc: Optional[str]) -> int:
 	return 0
 
 
+def show_compile_commands(host: Host, ksrc: Optional[str]) -> int:
+	path, all_of_them, ours = compile_commands.make(host)
+	print(f'{path}: {all_of_them} files, {ours} of them ours')
+	return 0
+
+
 def main() -> int:
 	verb = parser().parse_args().verb
-	return {'tree': show_tree, 'install': show_install}[verb](
+	return {'tree': show_tree, 'install': show_install,
+		'compile_commands.json': show_compile_commands}[verb](
 		Host(), os.environ.get('KSRC') or None)

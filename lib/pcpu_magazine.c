@@ -429,9 +429,9 @@ static noinline notrace struct llist_node *get_nested(struct pcpu_magazine_cpu *
  * Context: Any, NMI included. Walks over no more than a low watermark and two
  *	batches, looks at no more depots than have something, and at no other CPU.
  * Return: An object, or NULL when this CPU, all depots,
- *	&pcpu_magazine_ops.reclaim and the reserve have none, or the pool is not
- *	published. The content is what the last user left but for the
- *	&struct llist_node at its start.
+ * &pcpu_magazine_ops.reclaim and the reserve have none, or the pool is not
+ * published. The content is what the last user left but for the
+ * &struct llist_node at its start.
  */
 notrace struct llist_node *pcpu_magazine_get(struct pcpu_magazine_cpu __percpu *cpus)
 {

@@ -375,7 +375,7 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_reserve);
  *
  * Context: Any.
  * Return: true if the depot is below half of its target and no depot near it has
- *	anything, or if the reserve is not full.
+ * anything, or if the reserve is not full.
  */
 bool notrace pcpu_magazine_is_low(struct pcpu_magazine_shard *shard)
 {

@@ -422,7 +422,7 @@ static __always_inline void pcpu_magazine_push(struct pcpu_magazine_cpu *c,
  * Context: Any, NMI included. Disables preemption for a few instructions. The
  *	caller should be notrace.
  * Return: An object, or NULL and nothing has changed. The content is what the
- *	last user left but for the &struct llist_node at its start.
+ * last user left but for the &struct llist_node at its start.
  */
 static __always_inline struct llist_node *
 pcpu_magazine_get_fast(struct pcpu_magazine_cpu __percpu *cpus)

@@ -62,7 +62,7 @@ static __always_inline bool pcpu_permits_take_from(struct pcpu_permits_cpu *c, s
  *
  * Context: Any, NMI included. Looks at other CPUs if this one has none.
  * Return: false if at some moment meanwhile there was none with any CPU; or if in
- *	each of four looks at all CPUs none was found, although some were given.
+ * each of four looks at all CPUs none was found, although some were given.
  */
 static __always_inline bool pcpu_permits_take(struct pcpu_permits *permits)
 {

@@ -203,7 +203,7 @@ free:
  *
  * Context: Task context, may sleep.
  * Return: 0; -EINVAL for a negative size or a per-CPU allocator without one;
- *	-ENOMEM. On failure @ma is all zero.
+ * -ENOMEM. On failure @ma is all zero.
  */
 int bpf_mem_alloc_init(struct bpf_mem_alloc *ma, int size, bool percpu)
 {
@@ -230,7 +230,7 @@ int bpf_mem_alloc_init(struct bpf_mem_alloc *ma, int size, bool percpu)
  *
  * Context: Task context, may sleep.
  * Return: As bpf_mem_alloc_init(); -EINVAL, too, if @area_at is no place for
- *	an address.
+ * an address.
  */
 int bpf_mem_alloc_init_area(struct bpf_mem_alloc *ma, int size, int area_size, int area_at)
 {
@@ -590,8 +590,8 @@ static noinline notrace void *alloc_slow(struct bpf_mem_alloc *ma, size_t size)
  *
  * Context: Any, NMI included.
  * Return: An object (per-CPU: a pointer to the area's pointer), 8-byte
- *	aligned, zero-filled if it is fresh from the slab; NULL if @size is 0
- *	or too large, or nothing is cached.
+ * aligned, zero-filled if it is fresh from the slab; NULL if @size is 0
+ * or too large, or nothing is cached.
  */
 notrace void *bpf_mem_alloc(struct bpf_mem_alloc *ma, size_t size)
 {

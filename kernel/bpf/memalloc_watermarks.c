@@ -175,8 +175,8 @@ static void follow(struct bpf_mem_allocator *owner, void *chosen_now)
  * Context: Task context, may sleep. No grace period, whatever the number of
  *	allocators.
  * Return: 0; -EINVAL if @size has no class, the marks are out of order,
- *	@set->batch is above 65535, or @set->high stands for more memory than is
- *	reasonable.
+ * @set->batch is above 65535, or @set->high stands for more memory than is
+ * reasonable.
  */
 int bpf_mem_watermarks_set(size_t size, bool percpu, const struct bpf_mem_watermarks *set)
 {

@@ -485,6 +485,8 @@ bool pcpu_magazine_hold(struct pcpu_magazine_pool *pool)
 		c->loaded = first;
 		c->nr = nr;
 		pcpu_magazine_cpu_set_marks(c, false);
+		if (pcpu_magazine_is_low(c->shard))
+			c->shard->pool->ops->kick(c->shard);
 	}
 	pcpu_magazine_leave(c);
 	preempt_enable();

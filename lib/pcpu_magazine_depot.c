@@ -460,7 +460,8 @@ static notrace struct pcpu_magazine_shard *home_of(struct pcpu_magazine_shard *s
 		return shard;
 	node = page_to_nid(virt_to_page(first));
 	home = &node_shards[node];
-	if (node == shard->node || !home->nr)
+	/* What a node without memory gets lies elsewhere, and is needed again there. */
+	if (node == shard->node || !home->nr || !node_state(shard->node, N_MEMORY))
 		return shard;
 	/* Spread over the shards there. */
 	return shard->pool->shards[home->first + shard->index % home->nr];
@@ -497,6 +498,23 @@ struct llist_node *pcpu_magazine_take_chain(struct pcpu_magazine_shard *shard, u
 EXPORT_SYMBOL_GPL(pcpu_magazine_take_chain);
 
 /**
+ * pcpu_magazine_keep() - put a chain into the depot of a shard, wherever it lies
+ * @shard: the shard
+ * @first: NULL-terminated chain of at most a batch
+ * @nr: objects on it
+ *
+ * For whoever looks at the level of that depot for as long as it brings more.
+ *
+ * Context: Any.
+ */
+void notrace pcpu_magazine_keep(struct pcpu_magazine_shard *shard, struct llist_node *first,
+				unsigned int nr)
+{
+	if (!shard_put(shard, first, nr))
+		shard->pool->ops->overflow(shard, first, chain_nth(first, nr), nr);
+}
+
+/**
  * pcpu_magazine_hand_over() - put a chain into a depot, or give it to the user
  * @shard: the shard
  * @first: NULL-terminated chain of at most a batch
@@ -507,9 +525,6 @@ EXPORT_SYMBOL_GPL(pcpu_magazine_take_chain);
 notrace void pcpu_magazine_hand_over(struct pcpu_magazine_shard *shard,
 				     struct llist_node *first, unsigned int nr)
 {
-	struct pcpu_magazine_shard *home = home_of(shard, first);
-
-	if (!shard_put(home, first, nr))
-		home->pool->ops->overflow(home, first, chain_nth(first, nr), nr);
+	pcpu_magazine_keep(home_of(shard, first), first, nr);
 }
 EXPORT_SYMBOL_GPL(pcpu_magazine_hand_over);

@@ -19,6 +19,8 @@ bool pcpu_magazine_depot_is_full(struct pcpu_magazine_depot *depot);
 unsigned int pcpu_magazine_depot_put(struct pcpu_magazine_depot *depot,
 				     struct llist_node *first, unsigned int nr);
 struct llist_node *pcpu_magazine_depot_get(struct pcpu_magazine_depot *depot, unsigned int *nr);
+void pcpu_magazine_keep(struct pcpu_magazine_shard *shard, struct llist_node *first,
+			unsigned int nr);
 struct llist_node *pcpu_magazine_fetch(struct pcpu_magazine_shard *shard, unsigned int *nr);
 struct llist_node *pcpu_magazine_fetch_far(struct pcpu_magazine_shard *shard, unsigned int *nr);
 

@@ -427,7 +427,7 @@ int pcpu_magazine_refill(struct pcpu_magazine_shard *shard, unsigned int max, gf
 		refused = !first;
 		if (!first)
 			break;
-		pcpu_magazine_hand_over(shard, first, got);
+		pcpu_magazine_keep(shard, first, got);
 	}
 	return max(total, moved) ?: (refused ? -ENOMEM : 0);
 }

@@ -8,6 +8,7 @@
 #include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+#include <linux/topology.h>
 #include "pcpu_magazine_kunit.h"
 
 #define SLOT_MASK	((1UL << PCPU_MAGAZINE_SLOT_BITS) - 1)
@@ -443,7 +444,8 @@ struct magtest_pool *magtest_pool_alloc(struct kunit *test, unsigned int nr_objs
 	p->nr_objs = nr_objs;
 	p->trap.next = &p->trap;
 	p->at_most = UINT_MAX;
-	p->objs = kcalloc(nr_objs, sizeof(*p->objs), GFP_KERNEL);
+	/* On the node of this CPU: others go home to another shard. */
+	p->objs = kcalloc_node(nr_objs, sizeof(*p->objs), GFP_KERNEL, numa_mem_id());
 	KUNIT_ASSERT_NOT_NULL(test, p->objs);
 	p->out = kvcalloc(nr_objs, sizeof(*p->out), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, p->out);

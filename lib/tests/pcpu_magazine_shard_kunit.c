@@ -8,6 +8,7 @@
 #include <linux/bitops.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/nodemask.h>
 #include <linux/topology.h>
 #include "pcpu_magazine_kunit.h"
 #include "../pcpu_magazine_internal.h"
@@ -341,7 +342,7 @@ static bool is_home(struct magtest_pool *p, unsigned int from, unsigned int to, 
 {
 	unsigned int i;
 
-	if (p->shards[from]->node == node)
+	if (p->shards[from]->node == node || !node_state(p->shards[from]->node, N_MEMORY))
 		return to == from;
 	for (i = 0; i < p->mag.nr_shards; i++)
 		if (p->shards[i]->node == node)

@@ -5,6 +5,7 @@
  * again after it has failed once, and with a reserve.
  */
 #include <kunit/test.h>
+#include <linux/sched.h>
 #include <linux/smp.h>
 #include "memalloc_test_util.h"
 
@@ -423,7 +424,35 @@ static void test_used_is_what_is_out(struct kunit *test)
 	}
 }
 
+/*
+ * Wherever a CPU is: memory of another node, which is all that a node without its
+ * own gets, must not be brought for ever.
+ */
+static void test_refills_of_each_cpu_end(struct kunit *test)
+{
+	void **objs = room(test);
+	struct bpf_mem_alloc *ma;
+	unsigned long new, refills;
+	unsigned int round;
+	int cpu;
+
+	for_each_online_cpu(cpu) {
+		KUNIT_ASSERT_EQ(test, set_cpus_allowed_ptr(current, cpumask_of(cpu)), 0);
+		ma = memalloc_test_ma(test, 64, false);
+		for (round = 0; round < 3; round++) {
+			KUNIT_ASSERT_EQ(test, memalloc_test_fill(ma, objs, AGAIN), AGAIN);
+			memalloc_test_free_all(ma, objs, AGAIN);
+			memalloc_test_settle(test_pool(ma));
+		}
+		new = pcpu_magazine_count(&test_pool(ma)->mag, PCPU_MAGAZINE_NEW);
+		refills = pcpu_magazine_count(&test_pool(ma)->mag, PCPU_MAGAZINE_REFILLS);
+		KUNIT_EXPECT_LE_MSG(test, new, 4 * AGAIN, "CPU %d, node %d", cpu, cpu_to_node(cpu));
+		KUNIT_EXPECT_LE_MSG(test, refills, AGAIN, "CPU %d, node %d", cpu, cpu_to_node(cpu));
+	}
+}
+
 static struct kunit_case memalloc_stock_cases[] = {
+	KUNIT_CASE(test_refills_of_each_cpu_end),
 	KUNIT_CASE_PARAM(test_burst_of, unit_gen_params),
 	KUNIT_CASE(test_seven_elements_into_a_fresh_allocator),
 	KUNIT_CASE(test_demand_grows_by_what_was_missed),

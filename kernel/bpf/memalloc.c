@@ -18,9 +18,9 @@
  *	  alloc     v  |   free               free_rcu     |
  *	           program --------------------------------+
  *
- * Locks: none on the way of alloc and free, nor of refills and grace periods. What
- * moves between contexts moves by single atomic instructions; what takes long is
- * done by the one worker of a shard.
+ * Locks: none on the way of alloc and free. What moves between contexts moves by
+ * single atomic instructions, or with a bit set that all but workers only try to
+ * set; what takes long is done by the one worker of a shard.
  */
 #include <linux/bpf.h>
 #include <linux/btf.h>

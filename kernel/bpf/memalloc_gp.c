@@ -248,12 +248,15 @@ static void reuse_expired(struct rcu_head *rcu);
 
 /* Reuse: deferred objects to the depot. With &bpf_mem_shard.reusing set. */
 
-/* To the depot, or to the slab if there is no room. */
+/* To the depot, or to the slab if there is no room: @last is on the way to the end. */
 static void restock_chain(struct bpf_mem_shard *shard, struct llist_node *first,
 			  struct llist_node *last, unsigned int nr)
 {
-	if (!pcpu_magazine_put_chain(&shard->mag, first, nr))
-		bpf_mem_gp_surplus(shard, first, last, nr);
+	if (pcpu_magazine_put_chain(&shard->mag, first, nr))
+		return;
+	while (last->next)
+		last = last->next;
+	bpf_mem_gp_surplus(shard, first, last, nr);
 }
 
 /*
@@ -268,10 +271,9 @@ static void restock_rest(struct bpf_mem_shard *shard, struct llist_node *first,
 
 	if (nr < batch)
 		other = pcpu_magazine_take_chain(&shard->mag, &n);
+	/* No walk: for as long as it is in hand, who interrupts this does not see it. */
 	if (other && n + nr <= batch) {
 		last->next = other;
-		while (last->next)
-			last = last->next;
 		nr += n;
 	} else if (other) {
 		pcpu_magazine_hand_over(&shard->mag, other, n);
@@ -450,8 +452,8 @@ void bpf_mem_gp_drain(struct bpf_mem_pool *pool)
  * bpf_mem_gp_wait() - wait until all callbacks that were queued have run
  *
  * In the order in which a callback meets them: reuse_expired(), then
- * release_trace_expired(), and release_expired() if that is one of its own. None of
- * them queues the next of its kind: the workers do, and these are stopped.
+ * release_trace_expired(), and release_expired() if that is one of its own. No other
+ * one is queued: the workers are stopped, and see bpf_mem_gp_stop().
  *
  * Context: Task context, sleeps for grace periods.
  */

@@ -286,6 +286,7 @@ static void refill_sleeping(struct bpf_mem_shard *shard)
 	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
 	unsigned int missed;
 	gfp_t gfp;
+	int nr;
 
 	/* Else it has come to release, maybe what is not to be kept. */
 	if (!xchg(&shard->wanted, 0))
@@ -298,15 +299,19 @@ static void refill_sleeping(struct bpf_mem_shard *shard)
 	}
 	/* Room first: without it a refill brings nothing. */
 	pcpu_magazine_grow(&shard->mag, pcpu_magazine_target(&shard->mag) + 1, gfp);
-	if (is_below_target(shard) && pcpu_magazine_refill(&shard->mag, 1, gfp) < 0) {
+	nr = pcpu_magazine_refill(&shard->mag, 1, gfp);
+	if (nr < 0 && gfpflags_allow_blocking(gfp)) {
 		note_memory(pool, true, gfp);
-		if (missed && gfpflags_allow_blocking(gfp))
+		if (missed)
 			bpf_mem_collect(pool);
-		return;
 	}
+	if (nr < 0)
+		return;
 	if (!READ_ONCE(pool->refused))
 		follow_misses(shard, missed);
-	note_memory(pool, false, gfp);
+	/* That there is no room says nothing. */
+	if (nr || !is_below_target(shard))
+		note_memory(pool, false, gfp);
 	pcpu_magazine_grow(&shard->mag, pcpu_magazine_target(&shard->mag) + 1, gfp);
 	fill_to_target(shard, gfp);
 	bpf_mem_look_soon(pool);
@@ -429,11 +434,14 @@ void bpf_mem_pool_prepare(struct bpf_mem_pool *pool)
 		gfp = stock_gfp(pool, true);
 		shard = bpf_mem_this_shard(pool);
 		if (pcpu_magazine_refill(&shard->mag, 1, gfp) < 0) {
+			if (!gfpflags_allow_blocking(gfp))
+				return;
 			note_memory(pool, true, gfp);
-			return;
-		}
-		if (READ_ONCE(pool->refused))
+			/* What others hold and do not need may do. */
+			bpf_mem_collect(pool);
+		} else if (READ_ONCE(pool->refused)) {
 			want_refill(shard);
+		}
 	}
 }
 
@@ -610,10 +618,10 @@ void bpf_mem_pool_stop(struct bpf_mem_pool *pool)
 
 	/* Nobody needs what a worker may be waiting for memory for. */
 	WRITE_ONCE(pool->stopping, true);
-	bpf_mem_for_each_shard(shard, pool, i) {
+	bpf_mem_for_each_shard(shard, pool, i)
 		disable_work_sync(&shard->work);
+	bpf_mem_for_each_shard(shard, pool, i)
 		bpf_mem_gp_stop(shard);
-	}
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(bpf_mem_cpus(pool), cpu);
 		/* One that was raised is busy until it has counted its run. */

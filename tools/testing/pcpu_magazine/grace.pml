@@ -12,8 +12,8 @@
  *
  * One statement is one access to memory. A list is a set of objects that changes
  * by atomic instructions, which are full barriers; the state of the engine is a
- * plain word. The lock is taken by an atomic instruction, and given back when all
- * stores before are seen. Raising and queueing are one step each: request.pml shows
+ * plain word. The lock is taken by an atomic instruction, found taken by a load, and
+ * given back when all stores before are seen. Queueing is a full barrier. Raising and queueing are one step each: request.pml shows
  * that who runs for a request sees what was there before. call_rcu() sees to it that
  * the callback sees the stores before it: that is what a grace period is for.
  * Not modelled: the depot, several shards, which share nothing here; that machines
@@ -199,7 +199,7 @@ inline try_reuse(on)
 		:: atomic { !locked && ALL_SEEN(on) -> locked = true }
 			advance(on);
 			unlock(on)
-		:: locked && ALL_SEEN(on) ->
+		:: locked ->
 #ifdef GO_AWAY
 			skip
 #else
@@ -222,7 +222,7 @@ end:
 	:: atomic { raised[cpu] && ALL_SEEN(cpu) -> raised[cpu] = false; in_irq[cpu] = true };
 		try_reuse(cpu);
 		if
-		:: !done -> queued = true
+		:: !done -> atomic { ALL_SEEN(cpu) -> queued = true }
 		:: else
 		fi;
 		atomic { done = false; in_irq[cpu] = false }

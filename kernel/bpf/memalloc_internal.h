@@ -484,6 +484,7 @@ struct bpf_mem_test {
 
 #if IS_ENABLED(CONFIG_BPF_MEMALLOC_KUNIT_TEST)
 extern struct bpf_mem_test bpf_mem_test;
+extern unsigned long bpf_mem_look_every;
 
 static inline unsigned int bpf_mem_test_permit(unsigned int nr, gfp_t gfp)
 {

@@ -19,8 +19,12 @@
 #include <trace/events/bpf_mem.h>
 #include "memalloc_internal.h"
 
-/* Time between two looks at the pools. */
-#define LOOK		HZ
+/* Jiffies between two looks at the pools. */
+#if IS_ENABLED(CONFIG_BPF_MEMALLOC_KUNIT_TEST)
+unsigned long bpf_mem_look_every = HZ;
+#else
+static const unsigned long bpf_mem_look_every = HZ;
+#endif
 
 /* Looks after which a pool that nobody used gives back what CPUs hold. */
 #define IDLE_LOOKS	10
@@ -82,13 +86,13 @@ void bpf_mem_collect(struct bpf_mem_pool *pool)
 	on_each_cpu_cond(may_flush, flush_this_cpu, pool, true);
 }
 
-/* Halve the target when no refill came since more than a second. */
+/* Halve the target when no refill came since a while. */
 static void decay(struct bpf_mem_shard *shard)
 {
 	struct bpf_mem_pool *pool = bpf_mem_shard_pool(shard);
 	unsigned int target = pcpu_magazine_target(&shard->mag);
 
-	if (target == 1 || !time_after(jiffies, READ_ONCE(shard->refilled) + HZ))
+	if (target == 1 || !time_after(jiffies, READ_ONCE(shard->refilled) + bpf_mem_look_every))
 		return;
 	pcpu_magazine_set_target(&shard->mag, target / 2);
 	trace_bpf_mem_target(pool->owner->id, bpf_mem_unit(pool), target, target / 2);
@@ -186,7 +190,7 @@ static void look_after(struct work_struct *work)
 	while (bpf_mem_visit_one(&id, look_visit, &more))
 		cond_resched();
 	if (more)
-		queue_delayed_work(bpf_mem_late_wq, &looker, LOOK);
+		queue_delayed_work(bpf_mem_late_wq, &looker, bpf_mem_look_every);
 }
 
 /**
@@ -200,7 +204,7 @@ void bpf_mem_look_soon(struct bpf_mem_pool *pool)
 	if (READ_ONCE(pool->at_rest))
 		WRITE_ONCE(pool->at_rest, false);
 	if (!delayed_work_pending(&looker))
-		queue_delayed_work(bpf_mem_late_wq, &looker, LOOK);
+		queue_delayed_work(bpf_mem_late_wq, &looker, bpf_mem_look_every);
 }
 
 /* Memory pressure. Objects are counted as what they are to others: pages. */

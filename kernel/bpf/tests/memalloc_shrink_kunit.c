@@ -294,10 +294,23 @@ static struct kunit_case memalloc_shrink_cases[] = {
 	{}
 };
 
+/* Nobody has to wait for seconds. */
+static int shrink_init(struct kunit *test)
+{
+	bpf_mem_look_every = HZ / 10;
+	return memalloc_test_init(test);
+}
+
+static void shrink_exit(struct kunit *test)
+{
+	bpf_mem_look_every = HZ;
+	memalloc_test_exit(test);
+}
+
 static struct kunit_suite memalloc_shrink_suite = {
 	.name = "bpf_memalloc_shrink",
-	.init = memalloc_test_init,
-	.exit = memalloc_test_exit,
+	.init = shrink_init,
+	.exit = shrink_exit,
 	.test_cases = memalloc_shrink_cases,
 };
 

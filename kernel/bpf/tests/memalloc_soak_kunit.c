@@ -28,7 +28,7 @@
 #include "memalloc_test_compat.h"
 #include "memalloc_test_util.h"
 
-static uint seconds = 3;
+static uint seconds = 1;
 module_param(seconds, uint, 0444);
 MODULE_PARM_DESC(seconds, "how long to go on");
 
@@ -240,9 +240,12 @@ static void park(void)
 static int use(void *arg)
 {
 	struct soak_thread *t = arg;
-	unsigned int i;
+	unsigned int i, round = 0;
 
 	while (!READ_ONCE(soak.stop)) {
+		/* Where time stands while anything runs it goes on. */
+		if (!(++round % 1024))
+			usleep_range(10000, 20000);
 		migrate_disable();
 		for (i = 0; i < 32; i++)
 			step(&t->store, &t->rnd);

@@ -25,7 +25,7 @@ sys.dont_write_bytecode = True
 from lib import packages
 from lib.files import REPO, TOOL, locked
 from lib.host import Host, OverlayError, describe_os_error, guarded
-from lib.kernel import SUITES
+from lib.kernel import ADDED, SAID, SUITES
 from overlay.tree import Tree, ready
 
 CONFIGURING = ('run', 'config', 'build')   # verbs that compile something
@@ -114,10 +114,11 @@ def add_defaults(args: argparse.Namespace, tree: Tree, repo: str) -> None:
 	if args.build_dir is None:
 		args.build_dir = os.path.join(tree.folder, f'kunit-{machine(args)}')
 	if args.kunitconfig is None:
-		args.kunitconfig = [os.path.join(repo, SUITES)]
-		config = os.path.join(repo, TOOL, 'configs', f'arch_{machine(args)}.config')
-		if os.path.exists(config):
-			args.kunitconfig.append(config)
+		added = [os.path.join(repo, TOOL, 'configs', name) for name in
+			 ADDED.get(machine(args), (f'arch_{machine(args)}.config',))]
+		args.kunitconfig = [os.path.join(repo, SUITES), *filter(os.path.exists, added)]
+		if hasattr(args, 'kernel_args'):
+			args.kernel_args = [*(args.kernel_args or ()), *SAID.get(machine(args), ())]
 
 
 def prepare_build_folder(host: Host, folder: str, verb: str) -> None:

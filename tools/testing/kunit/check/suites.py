@@ -8,29 +8,33 @@ from typing import Any
 
 from check.step import FAIL, Context, Tally, verdict
 from lib import files
-from lib.kernel import DEFAULT, SUITES, Kernel
+from lib.guest import THREE_NODES
+from lib.kernel import ADDED, DEFAULT, SAID, SUITES, Kernel
 from lib.kernel_log import trouble_in
 from overlay.base import has_uml_smp
 
 _STATUS = {'PASS': Tally(passed=1), 'SKIP': Tally(skipped=1)}
 
 
-UML = replace(DEFAULT, options=('--timeout=900',))
-UML_KASAN = Kernel('um-kasan', 'um', 'kunit-um-kasan', (SUITES, 'arch_um.config', 'kasan.config'),
-		   ('--timeout=1800',))
+_TIME = tuple(f'--kernel_args={word}' for word in SAID['um'])
+UML = replace(DEFAULT, options=(*_TIME, '--timeout=900'))
+UML_KASAN = Kernel('um-kasan', 'um', 'kunit-um-kasan', (*DEFAULT.configs, 'kasan.config'),
+		   (*_TIME, '--timeout=1800'))
 # Several CPUs, where the base has them there (7.x).
 UML_SMP = Kernel('um-smp', 'um', 'kunit-um-smp', (SUITES, 'arch_um.config', 'um_smp.config'),
 		 ('--kernel_args=seccomp=on', '--kernel_args=ncpus=2', '--timeout=900'))
 # Lock debugging is part of the only x86_64 build, which saves a second one.
 X86_64 = Kernel('x86_64-lockdep', 'x86_64', 'kunit-x86_64-lockdep',
-		(SUITES, 'arch_x86_64.config', 'lockdep.config'),
+		(SUITES, *ADDED['x86_64'], 'lockdep.config'),
 		('--qemu_args=-smp 4', '--timeout=1800'))
 
 
-# The same kernel with as many shards as there are CPUs.
+# The same kernel with as many shards as there are CPUs; and with nodes, a shard each.
 SHARDS = Kernel('x86_64-shards', 'x86_64', X86_64.folder, X86_64.configs,
 		('--qemu_args=-smp 4', '--kernel_args=pcpu_magazine_depot.cpus_per_shard=1',
 		 '--timeout=1800'))
+NUMA = Kernel('x86_64-numa', 'x86_64', X86_64.folder, X86_64.configs,
+	      (f'--qemu_args={THREE_NODES}', '--timeout=1800'))
 # One CPU and no SMP: true NMIs where a spinlock is nothing.
 UP = Kernel('x86_64-up', 'x86_64', 'kunit-x86_64-up', (SUITES, 'arch_x86_64.config', 'up.config'),
 	    ('--timeout=1800',))

@@ -46,8 +46,13 @@ class Kernel:
 			*(f'--kunitconfig={config}' for config in configs), *self.options]
 
 
+# What is added to the suites, and said at boot, where nothing else is asked for.
+ADDED = {'um': ('arch_um.config', 'um_time.config'),
+	 'x86_64': ('arch_x86_64.config', 'smp_x86_64.config')}
+SAID = {'um': ('time-travel',)}
+
 # What kunit.py builds that is told nothing.
-DEFAULT = Kernel('um', 'um', 'kunit-um', (SUITES, 'arch_um.config'))
+DEFAULT = Kernel('um', 'um', 'kunit-um', (SUITES, *ADDED['um']))
 
 
 def build(host: Host, kernel: Kernel, parent: str) -> str:

@@ -10,10 +10,11 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 export KSRC FORCE
 
 CHECKS := check-python check-model check-uml check-x86_64 check-shards check-kasan check-lint
+MORE_CHECKS := check-numa check-up check-newest
 
 TIME ?= 10m
 
-.PHONY: help tree install compile_commands.json check $(CHECKS) check-up check-newest soak selftests bench bench-compare tune record clean
+.PHONY: help tree install compile_commands.json check $(CHECKS) $(MORE_CHECKS) soak selftests bench bench-compare tune record clean
 
 help: ## Show this list
 	@echo 'Run every suite:  ./$(TOOL)/kunit.py run'
@@ -42,14 +43,15 @@ check-python: ## Unit tests of our Python, and mypy
 check-model: ## The model of the magazine layer, in Spin
 check-uml: ## The suites on User-Mode Linux
 check-x86_64: ## The suites on x86_64 with 4 CPUs and lock debugging, in QEMU
-check-shards: ## The same kernel with a shard for each CPU
+check-shards: ## As check-x86_64, with a shard for each CPU
 check-kasan: ## The suites on User-Mode Linux with KASAN
 check-lint: ## shellcheck, checkpatch on files and commits, sparse
 
+check-numa: ## As check-x86_64, with two nodes of memory
 check-up: ## The suites on x86_64 without SMP, with true NMIs
 check-newest: ## The suites on User-Mode Linux, 1 and 2 CPUs, on KSRC=newest
 
-$(CHECKS) check-up check-newest: check-%:
+$(CHECKS) $(MORE_CHECKS): check-%:
 	@$(PYTHON) $(TOOL)/check $*
 
 soak: ## Everything at once on x86_64, for TIME=10m

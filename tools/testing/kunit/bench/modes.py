@@ -23,6 +23,7 @@ from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from bench import traffic
 from lib import files, job
+from lib.guest import ICOUNT, TWO_NODES
 from lib.host import Host, OverlayError
 from lib.kernel import Kernel
 from overlay.base import has_uml_smp
@@ -51,7 +52,7 @@ class Mode:
 			      self.configs, self.options)
 
 
-_ICOUNT = '-icount shift=0,sleep=off'
+_ICOUNT = ' '.join(ICOUNT)
 _SMP_CONFIGS = ('bench.config', 'bench_x86_64.config', 'bench_smp.config')
 
 MODES: Tuple[Mode, ...] = (
@@ -77,11 +78,7 @@ MODES: Tuple[Mode, ...] = (
 		'bpf_memalloc_large_[!n]*'), 'smp', group='large')
 	  for nr in (1, 8, 64)),
 	Mode('large_numa', 'objects per load', 'x86_64', _SMP_CONFIGS,
-	     (f'--qemu_args={_ICOUNT} -smp 4 -m 2048 '
-	      '-object memory-backend-ram,id=near,size=1024M '
-	      '-object memory-backend-ram,id=far,size=1024M '
-	      '-numa node,nodeid=0,cpus=0-1,memdev=near '
-	      '-numa node,nodeid=1,cpus=2-3,memdev=far', '--timeout=1200',
+	     (f'--qemu_args={_ICOUNT} {TWO_NODES}', '--timeout=1200',
 	      'bpf_memalloc_large_numa'), 'smp', group='large'),
 	Mode('large_traffic', 'counts per 1,000 objects', 'x86_64', _SMP_CONFIGS,
 	     (f'--qemu_args={_ICOUNT} -smp 16 -m 2048', '--timeout=1200',

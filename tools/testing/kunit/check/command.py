@@ -26,6 +26,7 @@ STEPS: Dict[str, Sequence[Step]] = {
 	'model': (model.run,),
 	'uml': (lambda context: suites.run(context, suites.UML),),
 	'x86_64': (lambda context: suites.run(context, suites.X86_64),),
+	'shards': (lambda context: suites.run(context, suites.SHARDS),),
 	'kasan': (lambda context: suites.run(context, suites.UML_KASAN),),
 	'lint': (lint.shell_lint, lint.source_lint, lint.commit_lint,
 		 lint.sparse),
@@ -34,7 +35,7 @@ STEPS: Dict[str, Sequence[Step]] = {
 # Only when named: they take long, or what Debian carries beside its release comes and
 # goes.
 EXTRA_STEPS: Dict[str, Sequence[Step]] = {
-	'shards': (lambda context: suites.run(context, suites.SHARDS),),
+	'numa': (lambda context: suites.run(context, suites.NUMA),),
 	'up': (lambda context: suites.run(context, suites.UP),),
 	'newest': (lambda context: suites.run(context, suites.UML),
 		   suites.run_uml_smp),
@@ -61,7 +62,7 @@ def requirements(names: Sequence[str]) -> List[packages.Requirement]:
 		needed += packages.build('um')
 	if 'model' in names:
 		needed += packages.MODEL
-	if set(names) & {'x86_64', 'shards', 'up'}:
+	if set(names) & {'x86_64', 'shards', 'numa', 'up'}:
 		needed += packages.build('x86_64') + packages.qemu('x86_64')
 	if set(names) & {'python', 'lint'}:
 		needed += packages.LINT
@@ -98,10 +99,10 @@ def run_steps(context: Context, names: Sequence[str],
 def parser() -> argparse.ArgumentParser:
 	p = argparse.ArgumentParser(
 		prog='check', description=(__doc__ or '').split('\n\n')[1],
-		epilog='Steps, of which shards, up and newest have to be named: '
+		epilog='Steps, of which numa, up and newest have to be named: '
 		f'{", ".join([*STEPS, *EXTRA_STEPS])}. KSRC in the environment names another base.')
 	p.add_argument('steps', nargs='*', metavar='STEP',
-		       help='what to check (default: everything but shards, up and newest)')
+		       help='what to check (default: everything but numa, up and newest)')
 	p.add_argument('--soak', metavar='TIME', help='instead: everything at once on x86_64, for '
 		       'as long as that, for example 90s, 10m or 2h (make soak)')
 	return p

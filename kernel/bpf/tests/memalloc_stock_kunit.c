@@ -424,6 +424,42 @@ static void test_used_is_what_is_out(struct kunit *test)
 	}
 }
 
+/* Memory is gone, and another CPU has more than it is to keep. */
+static void test_prepare_finds_what_another_cpu_holds(struct kunit *test)
+{
+	unsigned int here = raw_smp_processor_id(), nr, n;
+	unsigned int other = cpumask_any_but(cpu_online_mask, here);
+	struct bpf_mem_alloc *ma = memalloc_test_ma(test, 64, false);
+	struct memalloc_test_slab *slab;
+	void **objs = room(test);
+
+	if (other >= nr_cpu_ids)
+		kunit_skip(test, "one CPU");
+	nr = memalloc_test_fill(ma, objs, AGAIN);
+	slab = memalloc_test_watch_slab(test);
+	atomic_set(&slab->refuse_to, INT_MAX);
+	atomic_set(&slab->refuse_from, 1);
+	/* All that there is; what the worker then collects, too. */
+	nr += memalloc_test_burst(ma, objs + nr, AGAIN);
+	memalloc_test_settle(test_pool(ma));
+	nr += memalloc_test_burst(ma, objs + nr, AGAIN);
+	memalloc_test_settle(test_pool(ma));
+
+	n = test_pool(ma)->mag.marks.first + 2;
+	set_cpus_allowed_ptr(current, cpumask_of(other));
+	memalloc_test_free_all(ma, objs + nr - n, n);
+	nr -= n;
+	set_cpus_allowed_ptr(current, cpumask_of(here));
+	KUNIT_EXPECT_EQ(test, memalloc_test_burst(ma, objs + nr, 1), 0);
+	/* The pause after memory was waited for in vain is over. */
+	WRITE_ONCE(test_pool(ma)->sleep_again, jiffies);
+	bpf_mem_alloc_prepare(ma);
+	objs[nr] = bpf_mem_cache_alloc(ma);
+	KUNIT_EXPECT_NOT_NULL(test, objs[nr]);
+	atomic_set(&slab->refuse_from, 0);
+	memalloc_test_free_all(ma, objs, nr + !!objs[nr]);
+}
+
 /*
  * Wherever a CPU is: memory of another node, which is all that a node without its
  * own gets, must not be brought for ever.
@@ -453,6 +489,7 @@ static void test_refills_of_each_cpu_end(struct kunit *test)
 
 static struct kunit_case memalloc_stock_cases[] = {
 	KUNIT_CASE(test_refills_of_each_cpu_end),
+	KUNIT_CASE(test_prepare_finds_what_another_cpu_holds),
 	KUNIT_CASE_PARAM(test_burst_of, unit_gen_params),
 	KUNIT_CASE(test_seven_elements_into_a_fresh_allocator),
 	KUNIT_CASE(test_demand_grows_by_what_was_missed),

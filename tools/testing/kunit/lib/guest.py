@@ -12,7 +12,7 @@ from typing import List, Tuple
 # Instructions count as time, and what is slept is skipped: exact, each time the same.
 ICOUNT = ('-icount', 'shift=0,sleep=off')
 # Four CPUs on two nodes of memory.
-TWO_NODES = ('-smp 4 -m 2048 -object memory-backend-ram,id=near,size=1024M '
+TWO_NODES = ('-smp 4,sockets=4 -m 2048 -object memory-backend-ram,id=near,size=1024M '
 	     '-object memory-backend-ram,id=far,size=1024M '
 	     '-numa node,nodeid=0,cpus=0-1,memdev=near -numa node,nodeid=1,cpus=2-3,memdev=far')
 # The last CPU on a third one, which has none.

@@ -2,18 +2,6 @@
 /*
  * BPF memory allocator: grace periods.
  *
- *	free_rcu -> deferred lists (per CPU) -> waiting lists (per CPU)
- *	                                            | RCU
- *	                                            v
- *	free -> magazines -> depot (has room) <-----+
- *	                       | no room            | no room
- *	                       v                    v
- *	                    surplus ------------> releasing
- *	                       |                    | RCU Tasks Trace,
- *	        refill, last resort <---------------+   then RCU
- *	                                            v
- *	                                          slab
- *
  * A sleepable program may look at an object for as long as it runs, so memory
  * goes back to the slab only after an RCU Tasks Trace grace period. For reuse
  * that is not needed: whoever asked for no more than bpf_mem_free() lives
@@ -29,6 +17,25 @@
  * that follow even if no worker gets to run. What goes to the slab only the worker
  * moves; until then it can be taken back.
  */
+
+/**
+ * DOC: where a freed object goes
+ *
+ * ::
+ *
+ *	free_rcu -> deferred lists (per CPU) -> waiting lists (per CPU)
+ *	                                            | RCU
+ *	                                            v
+ *	free -> magazines -> depot (has room) <-----+
+ *	                       | no room            | no room
+ *	                       v                    v
+ *	                    surplus ------------> releasing
+ *	                       |                    | RCU Tasks Trace,
+ *	        refill, last resort <---------------+   then RCU
+ *	                                            v
+ *	                                          slab
+ */
+
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/timekeeping.h>

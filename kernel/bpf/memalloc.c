@@ -323,22 +323,6 @@ void bpf_mem_alloc_set_dtor(struct bpf_mem_alloc *ma,
 }
 
 /**
- * bpf_mem_alloc_set_map() - say whose an allocator is
- * @ma: an allocator
- * @map: the map, which destroys it before it goes
- *
- * For people: debugfs shows the map's id and name.
- *
- * Context: Any.
- */
-void bpf_mem_alloc_set_map(struct bpf_mem_alloc *ma, const struct bpf_map *map)
-{
-	WRITE_ONCE(ma->owner->map, map);
-}
-
-/* What an owner in task context can ask for and look at */
-
-/**
  * bpf_mem_alloc_prepare() - see to it that the next allocation has stock
  * @ma: made with a size, or all zero
  *
@@ -352,68 +336,6 @@ void bpf_mem_alloc_prepare(struct bpf_mem_alloc *ma)
 {
 	if (ma->owner)
 		bpf_mem_pool_prepare(ma->owner->pool[0]);
-}
-
-/**
- * bpf_mem_alloc_reserve() - guarantee allocations
- * @ma: the allocator
- * @size: bytes, for size classes; 0 if the allocator has a fixed size
- * @nr: objects; replaces what was asked for before
- *
- * From its return on, @nr allocations succeed from any context, on one CPU or
- * spread over all, without a refill in between; and again once the stock has
- * been refilled. What is reserved is charged like all objects.
- *
- * Context: Task context, may sleep. The caller lets one in at a time.
- * Return: 0; -EINVAL for a size out of range; -ENOMEM and all is as before.
- */
-int bpf_mem_alloc_reserve(struct bpf_mem_alloc *ma, size_t size, unsigned int nr)
-{
-	struct bpf_mem_allocator *owner = ma->owner;
-	int class = 0;
-
-	if (!owner || (owner->nr == 1 ? size : !size))
-		return -EINVAL;
-	if (size)
-		class = bpf_mem_class(size + ma->header);
-	if (class < 0 || !owner->pool[class])
-		return -EINVAL;
-	return bpf_mem_pool_reserve(owner->pool[class], nr);
-}
-
-/**
- * bpf_mem_alloc_mem_usage() - memory that an allocator has from the kernel
- * @ma: the allocator
- *
- * Objects in use, cached or waiting for a grace period, with their per-CPU
- * areas, and what the allocator itself takes.
- *
- * Context: Any.
- * Return: Bytes.
- */
-u64 bpf_mem_alloc_mem_usage(const struct bpf_mem_alloc *ma)
-{
-	struct bpf_mem_allocator *owner = ma->owner;
-	struct bpf_mem_shard *shard;
-	struct bpf_mem_pool *pool;
-	unsigned int i, j;
-	u64 usage;
-
-	if (!owner)
-		return 0;
-	usage = struct_size(owner, pool, owner->nr) +
-		(u64)num_possible_cpus() * owner->nr * sizeof(*owner->cpus);
-	bpf_mem_for_each_pool(pool, owner, i) {
-		usage += struct_size(pool, shards, pool->mag.nr_shards);
-		bpf_mem_for_each_shard(shard, pool, j)
-			usage += sizeof(*shard) + shard->mag.depot.nr_slots *
-						  sizeof(struct pcpu_magazine_slot);
-		if (pool->mag.reserve)
-			usage += (u64)pool->mag.reserve->nr_slots *
-				 sizeof(struct pcpu_magazine_slot);
-		usage += atomic_long_read(&pool->nr_slab) * (u64)bpf_mem_slab_footprint(pool);
-	}
-	return usage;
 }
 
 /* Teardown */

@@ -10,7 +10,7 @@
  *	memalloc_shrink.c	giving back what is not needed
  *	memalloc_watermarks.c	watermarks, and how to change them
  *	memalloc_debugfs.c	what can be seen of it
- *	memalloc_map.c		what maps add: a sysctl, reserves
+ *	memalloc_map.c		what maps add: a sysctl, reserves, their memory
  *
  * A *pool* has the objects of one size. An *allocator* has one pool (fixed size)
  * or one for each size class. Magazines, shards and depots: <linux/pcpu_magazine.h>.

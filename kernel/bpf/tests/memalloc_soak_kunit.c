@@ -207,8 +207,7 @@ static void nmi_send(void)
 
 /*
  * In critical sections of alloc, free and refill, of whatever allocator. Every other
- * while only: in a storm without end no thread gets far, and CPUs neither go offline
- * nor come back.
+ * while only, so that threads get far, too.
  */
 static void soak_seam(enum pcpu_magazine_seam seam)
 {

@@ -80,6 +80,10 @@ static struct memalloc_test_slab *refuse_everything(struct kunit *test)
 
 	atomic_set(&slab->refuse_to, INT_MAX);
 	atomic_set(&slab->refuse_from, 1);
+	/* A worker or an interrupt that had been allowed to is done with it, and not counted. */
+	flush_workqueue(bpf_mem_wq);
+	synchronize_rcu();
+	atomic_set(&slab->objects, 0);
 	return slab;
 }
 

@@ -422,9 +422,13 @@ static notrace struct llist_node *shards_get(struct pcpu_magazine_shard *shard,
 notrace struct llist_node *pcpu_magazine_fetch(struct pcpu_magazine_shard *shard,
 					       unsigned int *nr)
 {
-	struct llist_node *first = is_stocked(shard) ? shard_get(shard, nr) : NULL;
+	unsigned long stocked = READ_ONCE(shard->pool->stocked);
+	struct llist_node *first = NULL;
 
-	if (!first && READ_ONCE(shard->pool->stocked))
+	/* A bit may be there by mistake: whoever looks takes it away. */
+	if (is_stocked(shard) || stocked & BIT(shard->index))
+		first = shard_get(shard, nr);
+	if (!first && stocked)
 		first = shards_get(shard, shard->near, nr);
 	if (first)
 		pcpu_magazine_event(shard, PCPU_MAGAZINE_FETCHED, 1);

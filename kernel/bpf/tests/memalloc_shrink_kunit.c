@@ -38,6 +38,12 @@ static long first_objects(struct bpf_mem_alloc *ma)
 	return num_online_cpus() * test_pool(ma)->mag.marks.first;
 }
 
+/* What the depots of idle pools keep: a batch each. */
+static long idle_depots(struct bpf_mem_alloc *ma)
+{
+	return test_pool(ma)->mag.nr_shards * test_pool(ma)->mag.marks.batch;
+}
+
 static long held_by(struct bpf_mem_alloc *ma)
 {
 	return atomic_long_read(&test_pool(ma)->nr_slab);
@@ -54,7 +60,8 @@ static void test_target_decays_and_stock_with_it(struct kunit *test)
 	grow(test, ma, objs);
 	decayed = test_wait_for(pcpu_magazine_target(shard) == 1);
 	KUNIT_EXPECT_TRUE_MSG(test, decayed, "target is %u", pcpu_magazine_target(shard));
-	trimmed = test_wait_for(held_by(ma) <= marks->high + 2 * marks->batch + first_objects(ma));
+	trimmed = test_wait_for(held_by(ma) <= marks->high + 2 * idle_depots(ma) +
+				first_objects(ma));
 	KUNIT_EXPECT_TRUE_MSG(test, trimmed, "%ld objects held", held_by(ma));
 }
 
@@ -89,7 +96,7 @@ static void test_idle_allocator_keeps_what_it_began_with(struct kunit *test)
 	bool flushed;
 	long most;
 
-	most = test_pool(ma)->mag.marks.batch + first_objects(ma);
+	most = idle_depots(ma) + first_objects(ma);
 	grow(test, ma, objs);
 	flushed = test_wait_for(held_by(ma) <= most && cpu_has_first(ma));
 	KUNIT_EXPECT_TRUE_MSG(test, flushed, "%ld objects held, %u on this CPU", held_by(ma),
@@ -183,8 +190,7 @@ static void test_idle_allocator_keeps_its_reserve(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, bpf_mem_alloc_reserve(ma, 0, 500), 0);
 	grow(test, ma, objs);
-	flushed = test_wait_for(held_by(ma) <= 500 + test_pool(ma)->mag.marks.batch +
-				first_objects(ma));
+	flushed = test_wait_for(held_by(ma) <= 500 + idle_depots(ma) + first_objects(ma));
 	KUNIT_EXPECT_TRUE_MSG(test, flushed, "%ld objects held", held_by(ma));
 	got = memalloc_test_burst(ma, objs, 500);
 	KUNIT_EXPECT_EQ(test, got, 500);
@@ -212,7 +218,8 @@ static void test_memory_pressure_empties_the_depot(struct kunit *test)
 	KUNIT_EXPECT_GE(test, before, MANY * 1000UL / 2 / PAGE_SIZE);
 	KUNIT_EXPECT_GE(test, freed, MANY * 1000UL / 2 / PAGE_SIZE);
 	KUNIT_EXPECT_LT(test, after, before / 4);
-	gone = test_wait_for(held_by(ma) <= 100 + marks->high + marks->batch + first_objects(ma));
+	gone = test_wait_for(held_by(ma) <= 100 + marks->high + idle_depots(ma) +
+			     first_objects(ma));
 	KUNIT_EXPECT_TRUE_MSG(test, gone, "%ld objects held", held_by(ma));
 	got = memalloc_test_burst(ma, objs, 100);
 	KUNIT_EXPECT_EQ(test, got, 100);

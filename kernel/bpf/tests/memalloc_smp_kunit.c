@@ -254,7 +254,11 @@ static void test_one_allocates_another_frees(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, workers[0].wrong, 0);
 	KUNIT_EXPECT_EQ(test, workers[1].wrong, 0);
 	KUNIT_EXPECT_EQ(test, workers[1].done, OPERATIONS);
-	KUNIT_EXPECT_LE(test, asked, OPERATIONS * 9 / 10 / 1000 * 5);
+	/*
+	 * Of each that came back late, because others ran, one is asked for anew. Where none
+	 * finds its way back it is all of them.
+	 */
+	KUNIT_EXPECT_LE(test, asked, OPERATIONS * 9 / 10 / 50);
 	held = test_wait_for(test_live() - before <= limit);
 	KUNIT_EXPECT_TRUE_MSG(test, held, "%ld held, at most %d allowed",
 			      test_live() - before, limit);

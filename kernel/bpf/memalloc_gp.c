@@ -352,7 +352,7 @@ static bool reuse_advance(struct bpf_mem_shard *shard)
 	if (READ_ONCE(pool->stopping))
 		return true;
 	if (atomic_read_acquire(&shard->reuse.state) == BPF_MEM_GP_EXPIRED) {
-		if (!restock(shard, pool->area_size ? BPF_MEM_IRQ_AREAS : BPF_MEM_IRQ_BATCHES))
+		if (!restock(shard, bpf_mem_irq_batches(pool)))
 			return false;
 		count_end(shard, &shard->reuse);
 		bpf_mem_look_soon(pool);

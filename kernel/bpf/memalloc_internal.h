@@ -345,6 +345,12 @@ static inline void __percpu **bpf_mem_area(const struct bpf_mem_pool *pool,
 	return bpf_mem_user(node) + pool->area_at;
 }
 
+/* What one interrupt, or one callback of RCU, moves at most. */
+static inline unsigned int bpf_mem_irq_batches(const struct bpf_mem_pool *pool)
+{
+	return pool->area_size ? BPF_MEM_IRQ_AREAS : BPF_MEM_IRQ_BATCHES;
+}
+
 /* What watermarks and bounds count with: the bytes that an object costs on a CPU. */
 static inline size_t bpf_mem_unit(const struct bpf_mem_pool *pool)
 {

@@ -342,8 +342,7 @@ static unsigned int refill_from_irq(struct bpf_mem_shard *shard)
 	if (READ_ONCE(pool->refused) && !time_after(jiffies, READ_ONCE(pool->tried)))
 		return 0;
 	WRITE_ONCE(pool->tried, jiffies);
-	nr = pcpu_magazine_refill(&shard->mag, pool->area_size ? BPF_MEM_IRQ_AREAS :
-						BPF_MEM_IRQ_BATCHES, GFP_NOWAIT);
+	nr = pcpu_magazine_refill(&shard->mag, bpf_mem_irq_batches(pool), GFP_NOWAIT);
 	if (nr <= 0)
 		return 0;
 	follow_refills(shard);
